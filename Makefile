@@ -1,0 +1,32 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Tests run one process per core; more threads inside each would only fight over them.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test bench lint install
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,examples]' --constraint constraints.txt
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/hypertune search examples/demo.yaml
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest -m bench --capture=no --timeout=7200

@@ -1,0 +1,5 @@
+"""``python -m hypertune``."""
+
+from hypertune.cli import main
+
+main()

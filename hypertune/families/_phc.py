@@ -1,0 +1,179 @@
+"""Parameterized hypercomplex convolutions in one, two and three dimensions.
+
+References:
+    [Grassucci2022] Grassucci, Zhang, Comminiello. PHNNs: Lightweight Neural Networks via Parameterized Hypercomplex
+        Convolutions. IEEE TNNLS 2022, arXiv 2110.04176.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypertune.errors import FamilyError, did_you_mean
+from hypertune.families._phm import check_divides, phm_init_, phm_weight
+
+__all__ = ["PHConv1d", "PHConv2d", "PHConv3d"]
+
+_PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+
+
+class _PHConv(nn.Module):
+    """What the three convolutions share; a subclass fixes the number of spatial axes."""
+
+    spatial: ClassVar[int]
+    convolve: ClassVar[Callable[..., Tensor]]
+
+    def __init__(
+        self,
+        n: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | str | tuple[int, ...] = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_divides(n, in_channels, "in_channels", groups=groups)
+        check_divides(n, out_channels, "out_channels", groups=groups)
+        if padding_mode not in _PADDING_MODES:
+            raise FamilyError(
+                "unknown padding mode",
+                where="family.padding_mode",
+                given=padding_mode,
+                expected=f"one of {', '.join(_PADDING_MODES)}",
+                fix=did_you_mean(padding_mode, _PADDING_MODES),
+            )
+        self.n, self.in_channels, self.out_channels = n, in_channels, out_channels
+        self.kernel_size = self._per_axis("kernel_size", kernel_size, low=1)
+        self.stride = self._per_axis("stride", stride, low=1)
+        self.dilation = self._per_axis("dilation", dilation, low=1)
+        self.groups, self.padding_mode = groups, padding_mode
+        self.padding = self._sides(padding)
+        self.A = nn.Parameter(torch.empty(n, n, n, device=device, dtype=dtype))
+        filters = (n, out_channels // n, in_channels // (groups * n), *self.kernel_size)
+        self.F = nn.Parameter(torch.empty(filters, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters; W and the bias are distributed as in the plain convolution."""
+        fan_in = self.in_channels // self.groups * math.prod(self.kernel_size)
+        phm_init_(self.A, self.F, self.bias, fan_in=fan_in)
+
+    def weight(self) -> Tensor:
+        """Return the assembled W, ``(out_channels, in_channels / groups, *kernel_size)``."""
+        return phm_weight(self.A, self.F, self.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space')``."""
+        inside: tuple[int, ...] = (0,) * self.spatial
+        if self.padding_mode == "zeros" and all(left == right for left, right in self.padding):
+            inside = tuple(left for left, _ in self.padding)
+        else:
+            # torch pads from the last axis to the first.
+            sides = [side for pair in reversed(self.padding) for side in pair]
+            x = functional.pad(x, sides, mode=_PADDING_MODES[self.padding_mode])
+        return type(self).convolve(x, self.weight(), self.bias, self.stride, inside, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as ``print(module)`` shows them."""
+        names = ("n", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        values = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"{values}, bias={self.bias is not None}, padding_mode={self.padding_mode}"
+
+    def _sides(self, padding: int | str | tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Return the padding before and after each axis."""
+        if padding == "valid":
+            return ((0, 0),) * self.spatial
+        if padding == "same":
+            if any(step != 1 for step in self.stride):
+                raise FamilyError(
+                    "padding 'same' needs stride 1",
+                    where="family.padding",
+                    given=padding,
+                    expected="a number of cells when the stride is larger",
+                    fix="use kernel_size // 2",
+                )
+            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            # As in torch: the odd cell goes to the end.
+            return tuple((total // 2, total - total // 2) for total in totals)
+        if isinstance(padding, str):
+            raise FamilyError(
+                "unknown padding",
+                where="family.padding",
+                given=padding,
+                expected="'same', 'valid', a number or one per axis",
+                fix=did_you_mean(padding, ("same", "valid")),
+            )
+        return tuple((side, side) for side in self._per_axis("padding", padding, low=0))
+
+    def _per_axis(self, name: str, value: int | tuple[int, ...], *, low: int) -> tuple[int, ...]:
+        sizes = tuple(value) if isinstance(value, tuple | list) else (value,) * self.spatial
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= low for size in sizes)
+        if len(sizes) != self.spatial or not whole:
+            raise FamilyError(
+                f"wrong {name}",
+                where=f"family.{name}",
+                given=value,
+                expected=f"a whole number of at least {low}, or {self.spatial} of them",
+            )
+        return sizes
+
+
+class PHConv1d(_PHConv):
+    """1-D convolution with W = sum_i A_i kron F_i, as in [Grassucci2022]; arguments as in ``nn.Conv1d`` after n.
+
+    It has ``n**3 + out_channels * in_channels / groups * kernel / n`` weights; n = 1 with A = 1 is the plain
+    convolution.
+
+    Args:
+        n: Dimension of the learned algebra; divides the channels of each group, in and out.
+        in_channels: Channels of the input ``(batch, in_channels, length)``.
+        out_channels: Channels of the output.
+        kernel_size: Cells.
+        stride: Cells.
+        padding: Cells on both sides, ``'same'`` or ``'valid'``.
+        dilation: Cells between the kernel's cells.
+        groups: Blocks of channels that do not see each other; each has its own filters and all share A.
+        bias: Whether to add a learned bias per output channel.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        device: Where to create the parameters.
+        dtype: Data type of the parameters.
+
+    Attributes:
+        A: Multiplication rules of the algebra, ``(n, n, n)``.
+        F: Filters, ``(n, out_channels / n, in_channels / (groups * n), *kernel_size)``.
+
+    Raises:
+        FamilyError: An argument is wrong, or n does not divide the channels of a group.
+    """
+
+    spatial = 1
+    convolve = staticmethod(functional.conv1d)
+
+
+class PHConv2d(_PHConv):
+    """2-D form of `PHConv1d`: input ``(batch, in_channels, height, width)``; sizes as a number or one per axis."""
+
+    spatial = 2
+    convolve = staticmethod(functional.conv2d)
+
+
+class PHConv3d(_PHConv):
+    """3-D form of `PHConv1d`: input ``(batch, in_channels, depth, height, width)``; sizes as for `PHConv2d`."""
+
+    spatial = 3
+    convolve = staticmethod(functional.conv3d)

@@ -1,0 +1,1 @@
+"""Reporting: what a study found, from its records."""

@@ -1,0 +1,1 @@
+"""Runners: who executes trials; one file = one name, as used in configs."""

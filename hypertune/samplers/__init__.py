@@ -1,0 +1,1 @@
+"""Samplers and pruners: one file = one name, as used in configs."""

@@ -1,0 +1,1 @@
+"""Pruners: one file = one name, as used in configs."""

@@ -1,0 +1,1 @@
+"""Tracking: who listens to a study's events."""

@@ -1,0 +1,200 @@
+"""The publisher's process: a quiet, low-priority loop that follows the journal until it is told to end.
+
+Nothing here imports MLflow before `publish` runs: the driver imports this module to start the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hypertune.errors import HypertuneError, TrackingError
+from hypertune.records import StudyInfo
+from hypertune.tracking.contract import LoadModel
+
+__all__ = ["Order", "publish"]
+
+_LOCK_NAME = "publisher.lock"
+_POLL = 0.25
+_MAX_PAUSE = 30.0
+_ORPHAN_SECONDS = 30.0  # a publisher whose driver is gone publishes on for this long at most
+_STOPPED_SECONDS = 2.0  # one that is told to stop
+_TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+_ENVIRONMENT = {
+    # MLflow repeats a request whose answer is lost, which can make a run twice. The loop here looks before it repeats.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to publish where; ``driver`` is the process to end with, ``timeout`` how long to wait for the lock."""
+
+    folder: str
+    uri: str
+    experiment: str
+    info: StudyInfo
+    load_model: LoadModel | None
+    code_paths: tuple[str, ...]
+    timeout: float
+    driver: int
+
+
+def publish(order: Order, pipe: Connection, log: str) -> None:
+    """Send ``{"parent_run_id": ..., "experiment_id": ...}`` or an error, then publish until told ``"close"``."""
+    _quiet(log)
+    stop = _Stop(order.driver, pipe)
+    try:
+        with _only_publisher(order):
+            with _short_timeout():
+                # Imported here, in the new process: it costs the driver nothing.
+                from hypertune.tracking._publishing import Publishing
+
+                publishing = Publishing(
+                    order.folder, order.uri, order.experiment, order.info, order.load_model, order.code_paths
+                )
+            _send(
+                pipe,
+                {
+                    "parent_run_id": publishing.status.parent_run_id,
+                    "experiment_id": publishing.status.experiment_id,
+                },
+            )
+            _follow(publishing, stop)
+    except HypertuneError as error:
+        traceback.print_exc()
+        _send(pipe, error)
+        sys.exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}"
+        _send(pipe, TrackingError(f"the publisher process broke down: {text}", where="tracking", fix=f"see {log}"))
+        sys.exit(1)
+
+
+def _follow(publishing: Any, stop: _Stop) -> None:
+    pause = 0.0
+    while True:
+        stop.look(pause)
+        try:
+            busy = publishing.step(lambda: stop.overdue)
+            pause = 0.0 if busy else _POLL
+            if stop.asked and not busy:
+                return
+        except Exception as error:
+            traceback.print_exc()
+            publishing.down(error)
+            pause = min(_MAX_PAUSE, max(1.0, 2 * pause))
+        if stop.overdue:
+            sys.exit(1)
+
+
+class _Stop:
+    """Knows whether to end: when the driver says so and all is published, or at a moment when it is gone."""
+
+    def __init__(self, driver: int, pipe: Connection) -> None:
+        self.asked = False
+        self._deadline = float("inf")
+        self._driver = driver
+        self._pipe: Connection | None = pipe
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+        signal.signal(signal.SIGTERM, self._on_terminate)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether to end even though something is not published."""
+        return time.monotonic() >= self._deadline
+
+    def look(self, seconds: float) -> None:
+        """Wait, but not longer than it takes the driver to say something or to die."""
+        end = time.monotonic() + seconds
+        while True:
+            left = max(0.0, min(end, self._deadline) - time.monotonic())
+            if self._pipe is None:
+                time.sleep(min(left, _POLL))
+            elif self._pipe.poll(min(left, 1.0)):
+                self._hear(self._pipe)
+                return
+            if os.getppid() != self._driver:
+                self._end_within(_ORPHAN_SECONDS)
+            if time.monotonic() >= min(end, self._deadline):
+                return
+
+    def _hear(self, pipe: Connection) -> None:
+        try:
+            pipe.recv()
+            self.asked = True
+        except (EOFError, OSError):
+            self._pipe = None
+            self._end_within(_ORPHAN_SECONDS)
+
+    def _on_terminate(self, number: int, frame: FrameType | None) -> None:
+        self._end_within(_STOPPED_SECONDS)
+
+    def _end_within(self, seconds: float) -> None:
+        self.asked = True
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+
+
+@contextmanager
+def _only_publisher(order: Order) -> Iterator[None]:
+    try:
+        with FileLock(Path(order.folder) / _LOCK_NAME, timeout=order.timeout):
+            yield
+    except Timeout:
+        raise TrackingError(
+            "another process still publishes this run",
+            where="tracking",
+            given=order.folder,
+            fix="wait until it has ended, then resume",
+        ) from None
+
+
+@contextmanager
+def _short_timeout() -> Iterator[None]:
+    """Tell a user soon that a server does not answer; later, a busy server gets more patience."""
+    given = os.environ.get(_TIMEOUT)
+    os.environ[_TIMEOUT] = given or "8"
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = given or "60"
+
+
+def _quiet(log: str) -> None:
+    """Send everything this process prints to a file, and leave the processor to the trials."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")  # MLflow's and its dependencies' own, none about this study
+    with suppress(OSError, AttributeError):
+        os.nice(5)
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _send(pipe: Connection, message: object) -> None:
+    with suppress(OSError):  # the driver is gone
+        pipe.send(message)

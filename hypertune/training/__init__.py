@@ -1,0 +1,1 @@
+"""Training: everything that happens inside one trial."""

@@ -1,0 +1,30 @@
+"""Optuna's own sampler suites, on every sampler that a config can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import BasicSamplerTestCase
+
+from hypertune import registry
+from hypertune.samplers.contract import as_sampler
+from hypertune.space import SearchSpace
+
+SPACE = SearchSpace.from_mapping({"x": {"type": "float", "low": 0, "high": 10}, "y": {"choices": ["a", "b"]}})
+
+
+# The suite itself asks for things these samplers warn about: it uses experimental parts of Optuna, values outside a
+# step's grid, and spaces that change from trial to trial.
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:The distribution is specified by:UserWarning")
+@pytest.mark.filterwarnings("ignore:Inconsistent parameter values for distribution:UserWarning")
+@pytest.mark.filterwarnings("ignore:The parameter .* in trial#.* is sampled independently:UserWarning")
+class TestSampler(BasicSamplerTestCase):
+    """Every shipped sampler."""
+
+    @pytest.fixture(params=registry.names("sampler"))
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
+        factory = registry.load("sampler", request.param)
+        return lambda: as_sampler(factory, SPACE, seed=0, resumed_at=0, options={})
