@@ -53,12 +53,21 @@ class InlineRunner:
             threading.Event().wait(timeout)
             return []
 
+        broken: list[Exception] = []
+
         def send(report: Report) -> bool:
-            return self._on_report(assignment.number, report)
+            try:
+                return self._on_report(assignment.number, report)
+            except Exception as error:
+                broken.append(error)
+                raise
 
         try:
             self._executing = True
-            return [execute(objective, assignment, send, worker=0)]
+            ended = execute(objective, assignment, send, worker=0)
+            if broken:  # the driver's own trouble, a full disk say, is no fault of the trial
+                raise broken[0]
+            return [ended]
         except KeyboardInterrupt:
             return [Ended(assignment.number, "interrupted", reason="interrupted by the user")]
         finally:

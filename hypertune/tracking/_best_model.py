@@ -89,6 +89,7 @@ def _log(module: Any, example: Any, **options: Any) -> None:
         signature=signature,
         pip_requirements=list(_installed()),
         serialization_format="pickle",
+        step=-1,  # MLflow copies the run's metrics of this step to the model; the caller knows which belong to it
         **options,
     )
 

@@ -25,7 +25,9 @@ from hypertune.errors import HypertuneError, TrackingError
 from hypertune.records import StudyInfo
 from hypertune.tracking.contract import LoadModel
 
-__all__ = ["Order", "publish"]
+__all__ = ["WAITING", "Order", "publish", "still_published"]
+
+WAITING = "waiting for another publisher of the run"
 
 _LOCK_NAME = "publisher.lock"
 _POLL = 0.25
@@ -39,6 +41,7 @@ _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "OMP_NUM_THREADS": "1",
 }
@@ -59,11 +62,14 @@ class Order:
 
 
 def publish(order: Order, pipe: Connection, log: str) -> None:
-    """Send ``{"parent_run_id": ..., "experiment_id": ...}`` or an error, then publish until told ``"close"``."""
+    """Send ``{"parent_run_id": ..., "experiment_id": ...}`` or an error, then publish until told ``"close"``.
+
+    `WAITING` comes before either while another process publishes the run.
+    """
     _quiet(log)
     stop = _Stop(order.driver, pipe)
     try:
-        with _only_publisher(order):
+        with _only_publisher(order, pipe):
             with _short_timeout():
                 # Imported here, in the new process: it costs the driver nothing.
                 from hypertune.tracking._publishing import Publishing
@@ -155,17 +161,35 @@ class _Stop:
 
 
 @contextmanager
-def _only_publisher(order: Order) -> Iterator[None]:
+def _only_publisher(order: Order, pipe: Connection) -> Iterator[None]:
+    """Own the run's publishing; tell the driver when that has to wait for another process.
+
+    Raises:
+        TrackingError: The other process did not end in time.
+    """
+    lock = FileLock(Path(order.folder) / _LOCK_NAME)
     try:
-        with FileLock(Path(order.folder) / _LOCK_NAME, timeout=order.timeout):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
-        raise TrackingError(
-            "another process still publishes this run",
-            where="tracking",
-            given=order.folder,
-            fix="wait until it has ended, then resume",
-        ) from None
+        _send(pipe, WAITING)
+        try:
+            lock.acquire(timeout=order.timeout)
+        except Timeout:
+            raise still_published(order.folder) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def still_published(folder: str) -> TrackingError:
+    """Return the error of a run that another process publishes."""
+    return TrackingError(
+        "another process still publishes this run",
+        where="tracking",
+        given=folder,
+        fix="wait until it has ended, then resume",
+    )
 
 
 @contextmanager

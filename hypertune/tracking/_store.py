@@ -20,6 +20,10 @@ __all__ = ["masked", "one_line", "open_store"]
 _SQLITE_SECONDS = 5.0  # how long to wait for another process's lock on the database
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
 _EXPECTED = "sqlite:///path/mlflow.db, or the URL of a running MLflow server"
+_LOST = re.compile(
+    r"Connection refused|Name or service not known|[Tt]imed out|No route to host|Network is unreachable"
+    r"|Connection reset by peer|Remote end closed connection|Broken pipe|Connection aborted"
+)
 _DATABASE = re.compile(r"(postgresql|mysql|mssql)(\+\w+)?://")
 
 
@@ -57,7 +61,9 @@ def open_store(uri: str, experiment: str, *, artifacts: Path) -> tuple[MlflowCli
     except Exception as error:
         unknown = "unsupported URI" in str(error)
         raise TrackingError(
-            "MLflow knows no store of this kind" if unknown else f"the tracking store cannot be used: {one_line(error)}",
+            "MLflow knows no store of this kind"
+            if unknown
+            else f"the tracking store cannot be used: {one_line(error)}",
             where="tracking.uri",
             given=masked(uri),
             expected=_EXPECTED,
@@ -66,11 +72,11 @@ def open_store(uri: str, experiment: str, *, artifacts: Path) -> tuple[MlflowCli
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """Return the cause of an error as one line without secrets, innermost first when the wrapping says nothing."""
+    """Return the cause of an error as one line without secrets; of a lost connection, only what happened to it."""
     text = masked(" ".join(str(error).split())) or type(error).__name__
-    refused = re.search(r"(Connection refused|Name or service not known|timed out|No route to host|unreachable)", text)
-    if refused and "://" not in text[:20]:
-        text = f"{refused[0]} ({type(error).__name__})" if len(text) > limit else text
+    lost = _LOST.search(text)
+    if lost is not None and len(text) > limit:
+        return f"{lost[0]} ({type(error).__name__})"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -53,8 +53,8 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
         self._file: io.FileIO | None = None
+        self.path = Path(path)
 
     def __call__(self, event: Event) -> None:
         """Append the event."""
@@ -66,6 +66,10 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Nothing is buffered, so a journal that was not closed is as complete as one that was.
         self.close()
 
     def append(self, event: Event) -> None:

@@ -187,6 +187,13 @@ class MlflowWriter:
             for name, value in data.metrics.items():
                 if name.startswith("test/"):
                     metrics.append(Metric(key(f"best/{name}"), value, moment, 0, model_id=model_id))
+            if model_id is not None:
+                # The very point that the run has, so that the model gets it too and the run does not get it twice.
+                metrics += [
+                    Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
+                    for point in self._client.get_metric_history(self.parent_run_id, "best/value")
+                    if point.value == data.metrics.get("value")
+                ]
         with self._artifact():
             text = json.dumps(dict(event.result), indent=2, default=str)
             self._client.log_text(self.parent_run_id, text, "result.json")
@@ -249,10 +256,9 @@ class MlflowWriter:
 
     def _find_parent(self) -> Run | None:
         study_id = _parent_tags(self._info)["hypertune.study_id"]
-        quote = '"' if "'" in study_id else "'"
         found = self._client.search_runs(
             [self.experiment_id],
-            f"tags.`hypertune.study_id` = {quote}{study_id}{quote}",
+            f"tags.`hypertune.study_id` = '{study_id}'",
             order_by=["attributes.start_time ASC"],
         )
         return next(iter(found), None)
@@ -324,6 +330,7 @@ def _parent_tags(info: StudyInfo) -> dict[str, str]:
         **_source_tags(info),
         **{_tag_key(name): text for name, text in info.tags.items()},
     }
+    tags["hypertune.study_id"] = key(tags["hypertune.study_id"])  # it stands in a filter, which knows no escapes
     return {name: tag_text(text) for name, text in tags.items()}
 
 

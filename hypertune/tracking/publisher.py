@@ -11,14 +11,15 @@ import multiprocessing
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from hypertune.errors import ConfigError, HypertuneError, TrackingError
+from hypertune.errors import ConfigError, TrackingError
 from hypertune.records import StudyInfo
-from hypertune.tracking._publisher_process import Order, publish
+from hypertune.tracking._publisher_process import WAITING, Order, publish, still_published
 from hypertune.tracking.contract import LoadModel
 from hypertune.tracking.status import PublisherStatus
 
@@ -108,10 +109,14 @@ class Publisher:
         """
         if self._ready is not None:
             return
-        answer: Any = None
+        deadline = time.monotonic() + timeout
+        answer: Any = self._broken(f"the tracking store does not answer within {timeout:g} s")
         try:
-            if self._pipe.poll(timeout):
+            while self._pipe.poll(max(0.0, deadline - time.monotonic())):
                 answer = self._pipe.recv()
+                if answer != WAITING:
+                    break
+                answer = still_published(self._order.folder)
         except (EOFError, OSError):
             answer = self._broken("the publisher process ended before it was ready")
         if isinstance(answer, dict):
@@ -119,11 +124,7 @@ class Publisher:
             return
         self._kill()
         self._closed = True
-        raise (
-            answer
-            if isinstance(answer, HypertuneError)
-            else self._broken(f"the tracking store does not answer within {timeout:g} s")
-        )
+        raise answer
 
     def close(self, timeout: float = 60.0) -> PublisherStatus:
         """Wait until everything that is in the journal now is published, then end the process.
@@ -136,13 +137,17 @@ class Publisher:
         """
         if not self._closed:
             self._closed = True
-            if not self._drain(timeout) and not self._process.is_alive():
+            if not self._drain(timeout) and not self._process.is_alive() and timeout > 0:
                 # It was killed. One more try: nothing is lost, so the next one begins where this one stood.
                 self._kill()
                 self._launch()
                 self._drain(timeout)
             self._kill()
-        return self.status()
+        status = self.status()
+        if not status.published and not status.error:
+            problem = f"nothing arrived for {timeout:g} s" if self._process.exitcode in (0, 1) else "the publisher died"
+            status = replace(status, error=f"{problem}; see {Path(self._order.folder) / LOG_NAME}")
+        return status
 
     def status(self) -> PublisherStatus:
         """Return how far the publisher is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import pickle
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from typing import Any
 from zipfile import BadZipFile
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hypertune.errors import FamilyError, StorageError, TrialError
 from hypertune.families.contract import Family, build_model
 from hypertune.records import Params, TaskSpec
 
-__all__ = ["load_model", "load_weights", "save_checkpoint"]
+__all__ = ["copy_weights", "load_model", "save_checkpoint"]
 
 
 def save_checkpoint(
@@ -78,18 +79,25 @@ def load_model(path: str | os.PathLike[str], family: Family, spec: TaskSpec) -> 
     """
     content = _read(Path(path))
     model = build_model(family, content["params"], spec)
-    _load_state(model, content, Path(path))
+    try:
+        model.load_state_dict(content["model"])
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise FamilyError(
+            f"the checkpoint does not fit the model: {_cause(error, lines=3)}",
+            where="trial.checkpoint",
+            given=str(path),
+            fix="use the family, options and version it was trained with",
+        ) from error
     return model.eval()
 
 
-def load_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
-    """Load a checkpoint's weights into a model in place, on whatever device the model is.
-
-    Raises:
-        StorageError: The file is missing, or is no checkpoint.
-        FamilyError: The weights do not fit the model.
-    """
-    _load_state(model, _read(Path(path)), Path(path))
+def copy_weights(model: nn.Module) -> dict[str, Any]:
+    """Return a copy of a model's state dict in host memory; what is no tensor is copied as it is."""
+    weights = model.state_dict()
+    # In place, so that the module versions which the dict carries stay with it.
+    for name, value in weights.items():
+        weights[name] = value.to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+    return weights
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -107,18 +115,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"model", "params"} <= content.keys():
         raise _unreadable(path, "it holds something else")
     return content
-
-
-def _load_state(model: nn.Module, content: Mapping[str, Any], path: Path) -> None:
-    try:
-        model.load_state_dict(content["model"])
-    except (RuntimeError, TypeError, KeyError) as error:
-        raise FamilyError(
-            f"the checkpoint does not fit the model: {_cause(error, lines=3)}",
-            where="trial.checkpoint",
-            given=str(path),
-            fix="use the family, options and version it was trained with",
-        ) from error
 
 
 def _unreadable(path: Path, cause: str) -> StorageError:

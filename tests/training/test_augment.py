@@ -185,6 +185,16 @@ def test_adding_one_leaves_the_draws_of_the_others(alone: dict[str, Any], added:
     torch.testing.assert_close(augment(**alone)(x), augment(**alone, **added)(x), rtol=0, atol=1e-6)
 
 
+def test_steps_draw_unrelated_numbers() -> None:
+    spot, paper = torch.zeros(1, 1, 21, 21), torch.ones(1, 1, 21, 21)
+    spot[:, :, 10, 10] = 1.0
+    right, row = [], []
+    for seed in range(300):
+        right.append(_mean_place(augment(seed, shift=0.4)(spot))[0, 1].item())
+        row.append(_mean_place(1 - augment(seed, erase=0.3)(paper))[0, 0].item())
+    assert abs(np.corrcoef(right, row)[0, 1]) < 0.2  # 3.5 standard deviations of chance
+
+
 def test_global_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
     augment(shift=0.1, rotate=10, scale=0.1, erase=0.2, input_noise=0.1)(images(4, 6, 6))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import os
 import pickle
@@ -13,7 +14,7 @@ from torch import nn
 from hypertune.errors import FamilyError, StorageError, TrialError
 from hypertune.families.contract import Family
 from hypertune.records import TaskSpec
-from hypertune.training.checkpoint import load_model, load_weights, save_checkpoint
+from hypertune.training.checkpoint import copy_weights, load_model, save_checkpoint
 
 SPEC = TaskSpec("t", "regression", (3,), 2)
 
@@ -60,6 +61,16 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -
     torch.testing.assert_close(load_model(path, FAMILY, SPEC).state_dict(), old.state_dict())
 
 
+def test_the_old_file_is_never_written_into(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path, kept = tmp_path / "best.pt", tmp_path / "kept.pt"
+    save(path, build(PARAMS, SPEC))
+    kept.hardlink_to(path)  # what a reader that opened the old file goes on reading
+    before = kept.read_bytes()
+    save(path, build(PARAMS, SPEC))
+    assert kept.read_bytes() == before != path.read_bytes()
+
+
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "trial").write_text("")
     with pytest.raises(TrialError, match="cannot be written"):
@@ -103,13 +114,29 @@ def test_a_family_that_changed(tmp_path: Path) -> None:
     changed = Family("small", lambda params, task: build({"width": 6}, task))
     with pytest.raises(FamilyError, match="does not fit"):
         load_model(path, changed, SPEC)
-    with pytest.raises(FamilyError, match="does not fit"):
-        load_weights(path, nn.Linear(3, 2))
 
 
-def test_weights_load_in_place(tmp_path: Path) -> None:
+def test_a_copy_does_not_follow_the_model_and_loads_back() -> None:
+    class Odd(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.note = [1]
+
+        def get_extra_state(self) -> Any:
+            return self.note
+
+        def set_extra_state(self, state: Any) -> None:
+            self.note = state
+
     torch.manual_seed(0)
-    model, other = build(PARAMS, SPEC), build(PARAMS, SPEC)
-    save(tmp_path / "best.pt", model)
-    load_weights(tmp_path / "best.pt", other)
-    torch.testing.assert_close(other.state_dict(), model.state_dict())
+    model = nn.Sequential(Odd(), nn.BatchNorm1d(2))
+    weights = copy_weights(model)
+    before = copy.deepcopy(model.state_dict())
+    model(torch.randn(4, 2))
+    with torch.no_grad():
+        model[0].weight += 1.0  # type: ignore[operator]
+    model[0].note.append(2)  # type: ignore[operator,union-attr]
+    assert not torch.equal(model.state_dict()["0.weight"], before["0.weight"])
+    model.load_state_dict(weights)
+    torch.testing.assert_close(model.state_dict(), before)
+    assert model[0].note == [1]

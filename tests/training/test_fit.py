@@ -137,6 +137,24 @@ def test_deterministic_and_clipped_training_runs(make_trial: Make, make_classes:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_schedule_sets_each_epochs_learning_rate(make_trial: Make, make_zero_task: Make, schedule: str) -> None:
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.weight.expand(len(x), 1)
+
+    # The loss is the weight itself, so that each of the one-step epochs moves it by the learning rate.
+    task = replace(make_zero_task(), loss=lambda outputs, targets: outputs[:, 0])
+    trial, recorder = make_trial({"lr": 0.2, "optimizer": "sgd", "momentum": 0.0, "lr_schedule": schedule})
+    fit(trial, Family("slope", lambda params, task: Slope()), task, settings(epochs=6))
+    rates = [0.2 if schedule == "constant" else 0.1 * (1 + math.cos(math.pi * epoch / 6)) for epoch in range(6)]
+    assert [report.metrics["val/loss"] for report in recorder.reports] == pytest.approx(-np.cumsum(rates), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["dataset", "loader"])
 def test_datasets_and_loaders_train_like_tensors(
     make_trial: Make, make_classes: Make, linear_family: Family, kind: str
@@ -215,6 +233,29 @@ def test_pruning_ends_the_trial_with_its_cost_and_no_file(
     assert caught.value.cost.seconds > 0
     assert len(recorder.reports) == 2
     assert test.reads == 0
+    assert not (trial.folder / "best.pt").exists()
+
+
+def test_a_trial_that_fails_in_its_test_leaves_no_file(
+    make_trial: Make, make_zero_task: Make, scripted_family: Make
+) -> None:
+    trial, _ = make_trial()
+    seen: list[bool] = []
+
+    def picky(outputs: Tensor, targets: Tensor) -> Tensor:
+        seen.append((trial.folder / "best.pt").exists())
+        if len(targets) == 3:
+            raise ArithmeticError("three")
+        return outputs.mean()
+
+    with pytest.raises(TaskError, match="three"):
+        fit(
+            trial,
+            scripted_family([1.0]),
+            make_zero_task(test=CountedSplit(3), metrics={"picky": picky}),
+            settings(epochs=1),
+        )
+    assert seen == [False, True]
     assert list(trial.folder.iterdir()) == []
 
 

@@ -53,12 +53,14 @@ def test_the_loop_costs_little_beside_one_written_by_hand(make_trial: Callable[.
     assert isinstance(task.train, TensorSplit)
     assert isinstance(task.val, TensorSplit)
     family = Family("small", lambda params, spec: network())
-    ratios = []
-    for _ in range(12):
-        bare = by_hand(task.train, task.val)
+    bare, ours = [], []
+    for _ in range(15):
+        bare.append(by_hand(task.train, task.val))
         trial, _ = make_trial()
         started = time.perf_counter()
         fit(trial, family, task, TrainingSettings(epochs=EPOCHS, device="cpu"))
-        ratios.append((time.perf_counter() - started) / bare)
-    print(f"\nfit takes {statistics.median(ratios):.3f} of a loop written by hand (12 runs of {EPOCHS} epochs)")
-    assert statistics.median(ratios) < 1.1  # 5% is the aim; the rest is the noise of a shared machine
+        ours.append(time.perf_counter() - started)
+    # Other processes only ever add time: the fastest runs compare the loops, the medians also show the machine.
+    ratio, typical = min(ours) / min(bare), statistics.median(ours) / statistics.median(bare)
+    print(f"\nfit / by hand: fastest {ratio:.3f}, median {typical:.3f} (15 runs each of {EPOCHS} epochs)")
+    assert ratio < 1.1  # test split and checkpoint included, which the loop by hand does without
