@@ -42,7 +42,7 @@ __all__ = [
     "read_space",
 ]
 
-_PREFLIGHT_POINTS = 16
+_PREFLIGHT_POINTS = 8
 
 
 def read_space(config: Config) -> SearchSpace:
@@ -186,8 +186,7 @@ class FamilyObjective:
         self.check_names(family)
         self.check_metric(task)
         reads = _Reads(family)
-        for params in self._points():
-            check_model(reads.family, task, [params], settings)
+        check_model(reads.family, task, self._points(), settings)
         reads.check(self.space)
         fixed = self._fixed
 

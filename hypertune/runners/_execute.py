@@ -14,7 +14,7 @@ import numpy as np
 from hypertune.errors import HypertuneError
 from hypertune.records import Assignment, Cost, Report
 from hypertune.runners.contract import Ended
-from hypertune.training.trial import Objective, Trial, TrialPruned, checked_result
+from hypertune.training.trial import Diverged, Objective, Trial, TrialPruned, checked_result
 
 __all__ = ["execute"]
 
@@ -48,7 +48,8 @@ def _ended_by(number: int, error: BaseException) -> Ended:
         cost = error.cost if isinstance(error, TrialPruned) else Cost()
         return Ended(number, "pruned", reason=str(error) or "pruned", cost=cost)
     if isinstance(error, HypertuneError):
-        return Ended(number, "failed", reason=str(error))
+        cost = error.cost if isinstance(error, Diverged) else Cost()
+        return Ended(number, "failed", reason=str(error), cost=cost)
     return Ended(number, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
 

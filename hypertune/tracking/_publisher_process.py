@@ -74,6 +74,9 @@ def publish(order: Order, pipe: Connection, log: str) -> None:
                 # Imported here, in the new process: it costs the driver nothing.
                 from hypertune.tracking._publishing import Publishing
 
+                # The import overlaps the workers' start; the study's run is only made once there is something to run.
+                if not _told_to_begin(pipe):
+                    return
                 publishing = Publishing(
                     order.folder, order.uri, order.experiment, order.info, order.load_model, order.code_paths
                 )
@@ -94,6 +97,13 @@ def publish(order: Order, pipe: Connection, log: str) -> None:
         text = f"{type(error).__name__}: {error}"
         _send(pipe, TrackingError(f"the publisher process broke down: {text}", where="tracking", fix=f"see {log}"))
         sys.exit(1)
+
+
+def _told_to_begin(pipe: Connection) -> bool:
+    try:
+        return bool(pipe.recv() == "begin")
+    except (EOFError, OSError):
+        return False
 
 
 def _follow(publishing: Any, stop: _Stop) -> None:

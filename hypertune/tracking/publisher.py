@@ -7,6 +7,7 @@ the journal for the next publisher of the run.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -112,6 +113,7 @@ class Publisher:
         deadline = time.monotonic() + timeout
         answer: Any = self._broken(f"the tracking store does not answer within {timeout:g} s")
         try:
+            self._pipe.send("begin")
             while self._pipe.poll(max(0.0, deadline - time.monotonic())):
                 answer = self._pipe.recv()
                 if answer != WAITING:
@@ -141,6 +143,8 @@ class Publisher:
                 # It was killed. One more try: nothing is lost, so the next one begins where this one stood.
                 self._kill()
                 self._launch()
+                with contextlib.suppress(OSError):
+                    self._pipe.send("begin")
                 self._drain(timeout)
             self._kill()
         status = self.status()

@@ -98,4 +98,6 @@ def diverged(error: NonFiniteLoss, *, epoch: int, lr: float, cost: Cost) -> Dive
     problem = f"the {error.split} loss is {error.loss} in epoch {epoch} after {error.step} gradient steps, lr {lr:.4g}"
     if epoch > 0:
         return TrialPruned(f"diverged: {problem}", cost)
-    return Diverged(problem, where="trial", fix="search lower values of lr, or set trial.grad_clip")
+    failure = Diverged(problem, where="trial", fix="search lower values of lr, or set trial.grad_clip")
+    failure.cost = cost
+    return failure

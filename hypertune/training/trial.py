@@ -27,7 +27,13 @@ class TrialPruned(Exception):
 
 
 class Diverged(TrialError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite.
+
+    Attributes:
+        cost: What the trial cost until then.
+    """
+
+    cost: Cost = Cost()
 
 
 class Trial:

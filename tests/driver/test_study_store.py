@@ -104,7 +104,9 @@ def test_what_samplers_keep_in_the_study_survives(url, sampler):
     part.flush()
     again = StudyStore(open_storage(url), "part", build(), optuna.pruners.NopPruner())
     same(part.trials(), again.trials())
-    assert again.study._storage.get_study_system_attrs(again._live_id) == part._live.get_study_system_attrs(part._live_id)
+    assert again.study._storage.get_study_system_attrs(again._live_id) == part._live.get_study_system_attrs(
+        part._live_id
+    )
     if sampler == "qmc":  # fully determined by what is stored
         go(again, 4)
         assert [t.params for t in again.trials()[12:]] == [t.params for t in whole.trials()[12:]]

@@ -160,7 +160,11 @@ def test_close_leaves_no_process_behind(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("no_such_function", "has no 'no_such_function'"), ("BEHAVIOURS", "not a function"), ("os.getcwd", "cannot be called as train")],
+    [
+        ("no_such_function", "has no 'no_such_function'"),
+        ("BEHAVIOURS", "not a function"),
+        ("os.getcwd", "cannot be called as train"),
+    ],
 )
 def test_an_objective_that_cannot_be_made_is_one_error(runner, tmp_path, name, message):
     with pytest.raises(ConfigError, match=message):
@@ -169,7 +173,9 @@ def test_an_objective_that_cannot_be_made_is_one_error(runner, tmp_path, name, m
 
 def test_a_worker_that_dies_on_start_is_one_error(tmp_path):
     runner = LocalRunner()
-    runner.start(UserObjective("dies_on_import:train", HERE), lambda number, report: False, folder=str(tmp_path), prunes=False)
+    runner.start(
+        UserObjective("dies_on_import:train", HERE), lambda number, report: False, folder=str(tmp_path), prunes=False
+    )
     with pytest.raises(HypertuneError, match=r"a worker process does not start: .*exit code 9.*worker-0\.log"):
         runner.check()
     runner.close()

@@ -124,6 +124,8 @@ def test_a_run_killed_before_its_first_trial_resumes(objective, hypertune):
     assert outcome(hypertune)["counts"]["complete"] == 6
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 about MLflow
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # mlflow.types.responses
 def test_mlflow_tree_is_unbroken(objective, hypertune):
     """One parent, one child for each trial, whatever was killed in between."""
     from mlflow import MlflowClient

@@ -242,7 +242,9 @@ def test_bad_input_is_one_error_and_leaves_nothing_behind(family, changes, kind,
 
 def test_indivisible_width_is_said_before_any_trial(family):
     content = family(
-        family="phnn", task={"name": "digits", "n_train": 60}, space={"n": {"choices": [1, 4]}, "width": {"choices": [8, 10]}}
+        family="phnn",
+        task={"name": "digits", "n_train": 60},
+        space={"n": {"choices": [1, 4]}, "width": {"choices": [8, 10]}},
     )
     with pytest.raises(FamilyError, match=r"10.*4|4.*10"):
         check_search(content)

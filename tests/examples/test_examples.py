@@ -1,0 +1,43 @@
+"""Every example runs, small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hypertune import run_search
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+# Enough to run every line, and what the metric must reach even so.
+SMALL = {
+    "demo": (["study.n_trials=2", "trial.epochs=1", "space=phnn", "family.width=8", "family.depth=1"], None),
+    "mnist5k": (
+        [
+            "study.n_trials=1",
+            "trial.epochs=1",
+            "task.n_train=200",
+            "task.n_val=100",
+            "task.n_test=100",
+            "family.width=4",
+        ],
+        None,
+    ),
+    "own_model": (["study.n_trials=5"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
+    "own_training": (["study.n_trials=8"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
+}
+
+
+def test_none_is_forgotten():
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_example(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    overrides, good = SMALL[name]
+    result = run_search(EXAMPLES / f"{name}.yaml", [*overrides, "tracking=none", "runner=inline"], quiet=True)
+    assert result.finished
+    assert result.best is not None
+    if good is not None:
+        assert good(result), result.best
