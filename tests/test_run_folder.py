@@ -68,9 +68,9 @@ def test_a_damaged_file_is_one_error(tmp_path):
 
 def test_one_driver_at_a_time(tmp_path):
     folder = made(tmp_path, "a")
-    with folder.lock():
-        with pytest.raises(StorageError, match="another process drives this run"), folder.lock():
-            pass
+    refused = pytest.raises(StorageError, match="another process drives this run")
+    with folder.lock(), refused, folder.lock():
+        pass
     with folder.lock():
         pass
 

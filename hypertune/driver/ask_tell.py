@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from hypertune.driver.attributes import INTERRUPTED, RETRY_OF, SEED, attributes_of
 from hypertune.driver.study_store import StudyStore
+from hypertune.errors import ConfigError, StorageError, did_you_mean
 from hypertune.records import (
     Assignment,
     Failed,
@@ -67,6 +69,9 @@ class AskTell:
     deadline: float = math.inf
     stop: Stop = field(default_factory=Stop)
     _running: dict[int, float] = field(default_factory=dict)
+    _prunes: bool = False
+    _judged: bool = False
+    _other_metrics: set[str] = field(default_factory=set)
     _finished: int = 0
     _flushed: float = 0.0
 
@@ -87,6 +92,7 @@ class AskTell:
         self._finished = sum(
             trial.state.is_finished() and not trial.user_attrs.get(INTERRUPTED) for trial in self.store.trials()
         )
+        self._prunes = prunes
         try:
             if self._wants_more():
                 self.runner.start(make_objective, self._on_report, folder=str(self.folder), prunes=prunes)
@@ -95,6 +101,8 @@ class AskTell:
             self._loop()
         finally:
             self.runner.close()
+            with contextlib.suppress(StorageError):  # the journal has it all, should this be what failed
+                self.store.flush()
         return self.stop.level == 0
 
     def _loop(self) -> None:
@@ -133,7 +141,11 @@ class AskTell:
     def _on_report(self, number: int, report: Report) -> bool:
         self.emit(Reported(number, time.time(), report))
         value = report.metrics.get(self.metric)
-        return False if value is None else self.store.report(number, report.step, value)
+        if value is None:
+            self._other_metrics.update(report.metrics)
+            return False
+        self._judged = True
+        return self.store.report(number, report.step, value)
 
     def _end(self, ended: Ended) -> None:
         number, now = ended.number, time.time()
@@ -157,6 +169,18 @@ class AskTell:
         self.store.tell(number, state, value, attributes_of(end))
         if ended.how != "interrupted":
             self._finished += 1
+        if ended.how == "finished" and self._prunes and not self._judged:
+            raise self._nothing_to_judge()
+
+    def _nothing_to_judge(self) -> ConfigError:
+        names = sorted(self._other_metrics)
+        return ConfigError(
+            "the pruner judges this metric, and a whole trial never reported it",
+            where="study.metric",
+            given=self.metric,
+            expected=f"one of {', '.join(names)}" if names else "trial.report(step, {metric: value}) in the objective",
+            fix=did_you_mean(self.metric, names) if names else "report it, or set `pruner: none`",
+        )
 
     def _flush_if_due(self) -> None:
         # Rarely enough that short trials share a transaction, often enough that a dashboard sees running ones.

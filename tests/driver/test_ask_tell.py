@@ -23,7 +23,20 @@ OBJECTIVES = Path(__file__).parent.parent / "runners"
 SPACE = SearchSpace.from_mapping({"x": {"type": "float", "low": 0, "high": 1}})
 
 
-def drive(tmp_path, name, *, runner=None, n_trials=4, pruner=None, stop=None, on_event=None, store=None, **keywords):
+def drive(
+    tmp_path,
+    name,
+    *,
+    runner=None,
+    n_trials=4,
+    pruner=None,
+    stop=None,
+    on_event=None,
+    store=None,
+    metric="val/loss",
+    name_of_study="s",
+    **keywords,
+):
     events = []
 
     def emit(event):
@@ -34,7 +47,7 @@ def drive(tmp_path, name, *, runner=None, n_trials=4, pruner=None, stop=None, on
     if store is None:
         store = StudyStore.create(
             open_storage(f"sqlite:///{tmp_path / 'study.db'}"),
-            "s",
+            name_of_study,
             "minimize",
             optuna.samplers.RandomSampler(seed=0),
             pruner or optuna.pruners.NopPruner(),
@@ -43,7 +56,7 @@ def drive(tmp_path, name, *, runner=None, n_trials=4, pruner=None, stop=None, on
         store=store,
         runner=runner or InlineRunner(),
         distributions=SPACE.distributions,
-        metric="val/loss",
+        metric=metric,
         folder=tmp_path,
         emit=emit,
         trial_seed=lambda number: 1000 + number,
@@ -183,3 +196,14 @@ def test_a_long_trial_is_visible_in_the_storage_while_it_runs(tmp_path):
     drive(tmp_path, "slow", n_trials=1, runner=LocalRunner(), on_event=on_event, deadline=math.inf)
     assert seen[0][0] is TrialState.RUNNING
     assert seen[0][1] > 10
+
+
+def test_a_pruner_with_nothing_to_judge_is_one_error_after_the_first_trial(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"study\.metric: .*never reported it; given 'val/loss'; expected trial\.report"
+    ):
+        drive(tmp_path, "quadratic", pruner=optuna.pruners.MedianPruner())
+    with pytest.raises(ConfigError, match=r"expected one of val/accuracy, val/loss\. Fix: did you mean 'val/loss'"):
+        drive(tmp_path, "reporting", pruner=optuna.pruners.MedianPruner(), metric="val/los", name_of_study="other")
+    study = optuna.load_study(study_name="other", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE]

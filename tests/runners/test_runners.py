@@ -227,5 +227,5 @@ if __name__ == "__main__":
     driver.kill()
     driver.wait()
     driver.stdout.close()
-    gone, alive = psutil.wait_procs([worker], timeout=10)
+    _, alive = psutil.wait_procs([worker], timeout=10)
     assert not alive

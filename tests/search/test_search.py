@@ -94,6 +94,19 @@ def test_inline_and_one_worker_are_identical(family):
     assert identical(inline, local)
 
 
+def test_a_foreign_sampler_and_pruner_by_reference(objective):
+    content = objective(
+        runner="inline",
+        sampler={"name": "optuna.samplers:BruteForceSampler"},
+        pruner={"name": "optuna.pruners:ThresholdPruner", "upper": 9.0},
+        study={"metric": "value", "n_trials": 3},
+        space={"x": {"choices": [0.1, 0.2, 0.3]}},
+    )
+    result = run(content)
+    assert {t.params["x"] for t in result.trials} == {0.1, 0.2, 0.3}
+    assert result.tags["sampler"] == "optuna.samplers:BruteForceSampler"
+
+
 def test_another_seed_another_search(objective):
     first = run(objective(runner="inline", study={"name": "a", "seed": 0}))
     other = run(objective(runner="inline", study={"name": "b", "seed": 1}))
@@ -342,3 +355,19 @@ def test_the_driver_does_not_import_torch(objective):
     Path("driver.py").write_text(code)
     done = subprocess.run([sys.executable, "driver.py"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 about MLflow
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # mlflow.types.responses
+@pytest.mark.parametrize("runner", ["inline", "local"])
+def test_an_objective_that_cannot_run_leaves_no_trace_in_mlflow(family, runner):
+    from mlflow import MlflowClient
+
+    content = family(family="user_code:build_number", runner=runner)
+    content["tracking"] = {"experiment": "e"}
+    with pytest.raises(FamilyError, match="builds no module"):
+        run(content)
+    assert not Path("runs/s").exists()
+    client = MlflowClient("sqlite:///runs/mlflow.db")
+    experiment = client.get_experiment_by_name("e")
+    assert experiment is None or client.search_runs([experiment.experiment_id]) == []
