@@ -57,6 +57,7 @@ __all__ = ["Plan", "check_search", "load_result", "plan_search", "resume_search"
 # What may change when a run goes on: how long and where, never what a trial means.
 _MAY_CHANGE = {"study.n_trials", "study.timeout", "trial.timeout", "trial.device", "runner", "tracking"}
 _PUBLISH_SECONDS = 60.0
+_LAST_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +302,9 @@ class _Run:
                 best = result.best
                 emit(StudyClosed(time.time(), finished, None if best is None else best.number, content))
                 if publisher is not None:
-                    status = publisher.close(timeout=_PUBLISH_SECONDS if loop.stop.level < 2 else 10.0)
+                    # A store that has been away for a while is not worth a long wait: resume publishes what it lacks.
+                    hopeless = loop.stop.level >= 2 or publisher.status().state == "down"
+                    status = publisher.close(timeout=_LAST_SECONDS if hopeless else _PUBLISH_SECONDS)
                     if not status.published:
                         console.note(
                             f"MLflow lacks {status.pending_events} events ({status.error}); they are kept in "

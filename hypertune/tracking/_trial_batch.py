@@ -10,7 +10,9 @@ from mlflow.entities import Metric, Param, RunTag
 from hypertune.records import Cost, Failed, Finished, Pruned, Reported, Started
 from hypertune.tracking._names import key, param_text, tag_text, timestamp
 
-__all__ = ["TrialBatch", "TrialEvent"]
+__all__ = ["REPORTED", "TrialBatch", "TrialEvent"]
+
+REPORTED = -1
 
 TrialEvent = Started | Reported | Finished | Pruned | Failed
 
@@ -24,7 +26,8 @@ class TrialBatch:
         start: Unix milliseconds when the trial started, when the batch holds its start.
         end: Unix milliseconds when it ended, when the batch holds its end.
         status: MLflow's run status at the end.
-        series: Latest timestamp of each metric that was reported during the trial; earlier batches' included.
+        series: Metrics that the store or an earlier event has: `REPORTED` when it certainly is a series of reports,
+            else the timestamp of its only known point, which may be a final value.
         traceback: Text of the traceback of a failed trial.
     """
 
@@ -50,7 +53,7 @@ class TrialBatch:
         elif isinstance(event, Reported):
             for name, value in _named(event.report.metrics, event.report.tuned).items():
                 self.metrics.append(Metric(name, value, moment, event.report.step))
-                self.series[name] = moment
+                self.series[name] = REPORTED
         elif isinstance(event, Finished):
             result = event.result
             self._final({"value": result.value, **_named(result.metrics, result.tuned)}, moment)
@@ -84,7 +87,7 @@ class TrialBatch:
 
     def _final(self, metrics: Mapping[str, float], moment: int) -> None:
         # A final metric that also is a series keeps the series as it was reported: it gets a key of its own. A key
-        # whose only point has this very moment was written by an earlier, uncertain attempt to publish this end.
+        # whose only known point has this very moment was written by an earlier, uncertain attempt to publish this end.
         for name, value in metrics.items():
             is_series = self.series.get(name, moment) != moment
             self.metrics.append(Metric(key(f"final/{name}") if is_series else name, value, moment, 0))

@@ -23,7 +23,7 @@ from hypertune.records import Event, Finished, StudyClosed, StudyInfo, StudyOpen
 from hypertune.tracking._best_model import log_best_model
 from hypertune.tracking._names import key, tag_text, timestamp
 from hypertune.tracking._store import one_line, open_store
-from hypertune.tracking._trial_batch import TrialBatch
+from hypertune.tracking._trial_batch import REPORTED, TrialBatch
 from hypertune.tracking.contract import LoadModel
 
 __all__ = ["MlflowWriter"]
@@ -349,7 +349,8 @@ def _tag_key(name: str) -> str:
 
 
 def _series(run: Run) -> dict[str, int]:
-    return {metric.key: int(metric.timestamp) for metric in run.data.to_proto().metrics}
+    latest = run.data.to_proto().metrics
+    return {metric.key: REPORTED if metric.step > 0 else int(metric.timestamp) for metric in latest}
 
 
 def _fullness(run: Run) -> tuple[bool, int, int, str]:

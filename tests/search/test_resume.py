@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -157,3 +158,61 @@ def test_mlflow_tree_is_unbroken(objective, hypertune):
             assert run.data.metrics["value"] == trial["value"]
             steps = [m.step for m in client.get_metric_history(run.info.run_id, "value") if m.value is not None]
             assert steps
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 about MLflow
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # mlflow.types.responses
+def test_a_tracking_server_that_dies_in_mid_search(objective, hypertune, mlflow_server):
+    """The search ends well without it; resume publishes the rest, everything once."""
+    from mlflow import MlflowClient
+
+    folder = hypertune.folder / "server"
+    folder.mkdir()
+    server = mlflow_server(folder, f"sqlite:///{folder / 'mlflow.db'}")
+    content = objective(objective="user_code:slow", study={"n_trials": 3})
+    content["tracking"] = {"uri": server.uri, "experiment": "e"}
+    process = hypertune.start("search", hypertune.write(content))
+    hypertune.wait_for(lambda events: kinds(events)["Finished"] >= 1)
+    server.kill()
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    assert outcome(hypertune)["counts"]["complete"] == 3
+    assert "MLflow lacks" in errors
+    assert "hypertune resume s" in errors
+    server.start()
+    done = hypertune("resume", "s")
+    assert done.returncode == 0, done.stderr
+    assert "MLflow lacks" not in done.stderr
+    client = MlflowClient(server.uri)
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(runs) - len(children) == 1
+    assert sorted(run.data.tags["hypertune.trial"] for run in children) == ["0", "1", "2"]
+    for run in children:
+        assert run.info.status == "FINISHED"
+        points = client.get_metric_history(run.info.run_id, "value")
+        assert len({(p.step, p.timestamp) for p in points}) == len(points)
+        # Twelve reports during the trial; the final value, which has the same name, apart.
+        assert [p.step for p in points] == list(range(12))
+
+
+def test_the_best_model_loads_in_a_fresh_process(family, hypertune):
+    content = family()
+    content["tracking"] = {"experiment": "e"}
+    assert hypertune("search", hypertune.write(content)).returncode == 0
+    published = json.loads((hypertune.folder / "runs" / "s" / "published.json").read_text())
+    code = f"""
+import sys, warnings
+warnings.simplefilter("ignore")
+import mlflow.pytorch, torch
+assert not any("search" in path and "tests" in path for path in sys.path)
+mlflow.set_tracking_uri("sqlite:///{hypertune.folder / "runs" / "mlflow.db"}")
+model = mlflow.pytorch.load_model("runs:/{published["parent_run_id"]}/model")
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(120, 4, generator=generator)[80:]
+y = (x[:, 0] + 0.5 * x[:, 1] > 0).long()
+print((model(x).argmax(1) == y).float().mean().item())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) == pytest.approx(outcome(hypertune)["best"]["metrics"]["test/accuracy"])

@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,58 +169,15 @@ if __name__ == "__main__":
     assert PublisherStatus.read(info.folder).published
 
 
-class Server:
-    """MLflow's own server application on loopback, in a process that can be killed."""
-
-    def __init__(self, folder: Path, database: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder, self._database = folder, database
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        # What `mlflow server` runs as its worker, without the parent process and its job runner.
-        environment = {
-            **os.environ,
-            "_MLFLOW_SERVER_FILE_STORE": self._database,
-            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self._folder / "served"),
-            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        }
-        command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app", "--port", str(self.port)]
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self._folder)
-        eventually(self._healthy, 120)
-
-    def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-
-    def _healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-
 @pytest.fixture
-def server(tmp_path: Path, store: str) -> Iterator[Server]:
+def server(tmp_path: Path, store: str, mlflow_server: Callable[[Path, str], Any]) -> Any:
     folder = tmp_path / "server"
     folder.mkdir()
-    server = Server(folder, store)
-    server.start()
-    yield server
-    server.kill()
+    return mlflow_server(folder, store)
 
 
 def test_a_server_killed_while_publishing_gets_everything_once(
-    server: Server, info: StudyInfo, journal: Journal, read: Callable[..., Any]
+    server: Any, info: StudyInfo, journal: Journal, read: Callable[..., Any]
 ) -> None:
     publisher = Publisher.start(info.folder, server.uri, "exp", info)
     reader = read(server._database, "exp")  # behind the server's back, so that it can be read while it is down

@@ -33,6 +33,7 @@ from hypertune.records import (
     StudyOpened,
     TrialResult,
 )
+from hypertune.tracking._trial_batch import TrialBatch
 from hypertune.tracking.mlflow import MlflowWriter
 
 T0 = 1_700_000_000.0
@@ -549,3 +550,17 @@ def test_throughput(store: str, info: StudyInfo) -> None:
     again = time.perf_counter() - begin
     print(f"mlflow on SQLite: {per_trial * 1e3:.1f} ms/trial, 1,000 points {thousand:.2f} s, open again {again:.2f} s")
     assert per_trial < 0.03
+
+
+def test_a_series_whose_last_report_comes_with_the_end_stays_a_series() -> None:
+    """A trial may report and return within one millisecond."""
+    batch = TrialBatch(0)
+    for step in range(3):
+        batch.add(Reported(0, 5.0, Report(step, {"value": float(step)})))
+    batch.add(Finished(0, 5.0, TrialResult(2.0)))
+    assert [(m.key, m.step) for m in batch.metrics if m.key in ("value", "final/value")] == [
+        ("value", 0),
+        ("value", 1),
+        ("value", 2),
+        ("final/value", 0),
+    ]
