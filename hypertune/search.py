@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-import platform
-import signal
-import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,15 +22,16 @@ from optuna.pruners import NopPruner
 from hypertune import __version__
 from hypertune._yaml import dump_yaml
 from hypertune.config import Config
-from hypertune.driver.ask_tell import AskTell, Stop
+from hypertune.driver.ask_tell import AskTell
 from hypertune.driver.attributes import trial_records
 from hypertune.driver.recovery import recover, requeue
+from hypertune.driver.signals import stopped_by_signals
 from hypertune.driver.study_store import StudyStore, open_storage
 from hypertune.errors import ConfigError, HypertuneError, StorageError
+from hypertune.provenance import git_commit, versions
 from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
 from hypertune.reporting.result import StudyResult
 from hypertune.run_folder import RunFolder
-from hypertune.runners.contract import Runner
 from hypertune.space import SearchSpace
 from hypertune.tracking.checkpoints import KeepBestCheckpoint
 from hypertune.tracking.console import Console
@@ -292,7 +288,7 @@ class _Run:
                 deadline=time.monotonic() + (config.study.timeout or math.inf),
             )
             prunes = not isinstance(self.store.study.pruner, NopPruner)
-            with _signals(loop.stop, runner, console.note):
+            with stopped_by_signals(loop.stop, runner, console.note):
                 finished = loop.run(objective, prunes=prunes, ready=ready)
                 result = _result(
                     config, plan.name, self.folder.path, self.store.trials(), finished=finished, tags=info.tags
@@ -339,14 +335,14 @@ class _Run:
             "pruner": config.pruner.name,
             "seed": str(config.study.seed),
             "config_hash": config.fingerprint(),
-            "git_commit": _git_commit(config.source),
+            "git_commit": git_commit(config.source or "."),
             "hypertune": __version__,
             **{key: str(value) for key, value in what.items()},
         }
         return StudyInfo(
             name=self.plan.name,
             direction=config.study.direction,
-            metric=config.study.metric if config.family else "value",
+            metric=config.study.metric,
             n_trials=config.study.n_trials,
             folder=str(self.folder.path),
             tags={key: value for key, value in tags.items() if value},
@@ -374,9 +370,14 @@ def _plan(config: Config, space: SearchSpace, *, name: str | None = None, storag
     storage = storage or config.study.storage or f"sqlite:///{root / 'study.db'}"
     tracking, experiment = config.tracking, config.tracking.experiment or what
     uri = (tracking.uri or f"sqlite:///{root / 'mlflow.db'}") if tracking.enabled else None
+    # An objective's value has a name of its own only when the config gives it one.
+    named = config.family is not None or "metric" in config.study.model_fields_set
+    metric = config.study.metric if named else "value"
     # The stored config must mean the same from any folder, and with any later version of a shipped space.
     resolved = config.replace(
-        study=config.study.model_copy(update={"name": name, "folder": str(root), "storage": _absolute(storage)}),
+        study=config.study.model_copy(
+            update={"name": name, "metric": metric, "folder": str(root), "storage": _absolute(storage)}
+        ),
         space=space.to_mapping(),
         tracking=tracking.model_copy(update={"uri": uri and _absolute(uri), "experiment": experiment}),
         family=config.family,
@@ -413,28 +414,12 @@ def _result(
         name=name,
         folder=folder,
         direction=config.study.direction,
-        metric=config.study.metric if config.family else "value",
+        metric=config.study.metric,
         finished=finished,
         trials=trial_records(trials),
-        versions=_versions(),
+        versions=versions(),
         tags=tags,
     )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"hypertune": __version__, "python": platform.python_version()}
-    for package in ("torch", "optuna", "mlflow", "ray", "triton", "numpy"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
-
-
-def _git_commit(folder: str | None) -> str:
-    try:
-        command = ["git", "-C", folder or ".", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def _code_paths(config: Config) -> list[str]:
@@ -444,25 +429,3 @@ def _code_paths(config: Config) -> list[str]:
     module = config.family.name.partition(":")[0].split(".")[0]
     beside = Path(config.source) / module
     return [str(path) for path in (beside.with_suffix(".py"), beside) if path.exists()]
-
-
-@contextlib.contextmanager
-def _signals(stop: Stop, runner: Runner, note: Callable[[str], None]) -> Iterator[None]:
-    """Let Ctrl-C end the search in an orderly way, a second one at once; SIGTERM counts as both."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        stop.level += 2 if number == signal.SIGTERM else 1
-        if stop.level == 1:
-            note("stopping: the running trials finish first; Ctrl-C again stops them now, resume repeats them")
-        elif runner.executing or stop.level > 2:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -86,8 +86,11 @@ class Journal:
             while line:
                 written = self._file.write(line)
                 line = line[written or 0 :]
-        except OSError as error:
+        except KeyboardInterrupt:
             self.close()  # the next append opens the file again and repairs what this one left
+            raise
+        except OSError as error:
+            self.close()
             raise StorageError(
                 f"the event journal cannot be written: {error.strerror or error}",
                 where="storage",

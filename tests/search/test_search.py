@@ -107,6 +107,15 @@ def test_a_foreign_sampler_and_pruner_by_reference(objective):
     assert result.tags["sampler"] == "optuna.samplers:BruteForceSampler"
 
 
+def test_an_objectives_value_is_the_metric_unless_the_config_names_one(objective):
+    assert run(objective(runner="inline", pruner="median")).metric == "value"
+    named = objective(runner="inline", pruner="median", study={"name": "n", "metric": "train/loss"})
+    assert run({**named, "objective": "user_code:with_details"}).metric == "train/loss"
+    wrong = objective(runner="inline", pruner="median", study={"name": "w", "metric": "val/los"})
+    with pytest.raises(ConfigError, match=r"study\.metric: .*never reported it"):
+        run(wrong)
+
+
 def test_another_seed_another_search(objective):
     first = run(objective(runner="inline", study={"name": "a", "seed": 0}))
     other = run(objective(runner="inline", study={"name": "b", "seed": 1}))

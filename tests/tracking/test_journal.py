@@ -242,3 +242,25 @@ def test_appending_is_cheap(tmp_path: Path) -> None:
         seconds = time.perf_counter() - begin
     print(f"journal: {seconds / 50_000 * 1e6:.1f} µs per event")
     assert seconds / 50_000 < 40e-6
+
+
+def test_an_interrupt_in_the_middle_of_a_line_tears_no_later_one(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "events.jsonl")
+    events = [Started(n, 1.0, {"x": 0.5}, n) for n in range(3)]
+    journal.append(events[0])
+    file = journal._file
+    assert file is not None
+
+    class Interrupted:
+        def write(self, line: memoryview) -> int:
+            file.write(line[:20])
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            file.close()
+
+    journal._file = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        journal.append(events[1])
+    journal.append(events[2])
+    assert journal.read()[0] == [events[0], events[2]]
