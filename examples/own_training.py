@@ -8,8 +8,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from hypertune import Trial, TrialResult
-from hypertune.training.trial import TrialPruned
+from hypertune import Trial, TrialPruned, TrialResult
 
 
 def train(trial: Trial) -> TrialResult:

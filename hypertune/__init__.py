@@ -16,6 +16,7 @@ _PUBLIC = {
     "Task": "hypertune.tasks.contract",
     "TaskSpec": "hypertune.records",
     "Trial": "hypertune.training.trial",
+    "TrialPruned": "hypertune.training.trial",
     "TrialResult": "hypertune.records",
     "resume_search": "hypertune.search",
     "run_search": "hypertune.search",

@@ -26,7 +26,7 @@ from hypertune.driver.ask_tell import AskTell
 from hypertune.driver.attributes import trial_records
 from hypertune.driver.recovery import recover, requeue
 from hypertune.driver.signals import stopped_by_signals
-from hypertune.driver.study_store import StudyStore, open_storage
+from hypertune.driver.study_store import StudyStore, open_storage, storage_errors
 from hypertune.errors import ConfigError, HypertuneError, StorageError
 from hypertune.provenance import git_commit, versions
 from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
@@ -197,8 +197,10 @@ def resume_search(
         journal, _ = Journal(folder.journal).read()
         missing = recover(storage, plan.name, journal, plan.space.distributions)
         if overrides:
-            folder.write_text(folder.config, config.to_yaml())
-        resumed_at = len(storage.get_all_trials(storage.get_study_id_from_name(plan.name), deepcopy=False))
+            folder.write_text(folder.config, plan.config.to_yaml())
+            folder.write_json(folder.identity, {**identity, "tracking": plan.tracking})
+        with storage_errors(plan.storage):
+            resumed_at = len(storage.get_all_trials(storage.get_study_id_from_name(plan.name), deepcopy=False))
         sampler = read_sampler(config, plan.space, resumed_at=resumed_at)
         store = StudyStore(storage, plan.name, sampler, read_pruner(config))
         requeue(store)
@@ -216,9 +218,9 @@ def load_result(run: str | None = None, *, root: str | Path = "runs") -> StudyRe
     identity = folder.read_json(folder.identity)
     config = Config.load(folder.config)
     storage = open_storage(identity["storage"], create=False)
-    study = optuna.load_study(study_name=identity["study"], storage=storage)
+    with storage_errors(identity["storage"]):
+        trials = storage.get_all_trials(storage.get_study_id_from_name(identity["study"]), deepcopy=False)
     finished = folder.result.exists() and bool(folder.read_json(folder.result).get("finished"))
-    trials = study.get_trials(deepcopy=False)
     return _result(config, identity["study"], folder.path, trials, finished=finished, tags={})
 
 
@@ -255,6 +257,8 @@ class _Run:
         watching: list[Listener] = [keep, *([] if self.quiet else [console]), *self.listeners]
         for event in self.past:
             keep(event)
+        if not self.quiet:
+            console.note(f"{plan.name}: starting, {runner.workers} worker(s), in {self.folder.path}")
 
         def emit(event: Event) -> None:
             journal(event)  # first: it is what a killed driver is recovered from

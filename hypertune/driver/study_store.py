@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from hypertune.errors import StorageError
 from hypertune.records import Direction
 
-__all__ = ["StudyStore", "open_storage"]
+__all__ = ["StudyStore", "open_storage", "storage_errors"]
 
 
 class StudyStore:

@@ -346,6 +346,15 @@ def test_a_deleted_storage_is_one_error(objective):
         load_result("s")
 
 
+def test_a_study_deleted_from_the_storage_is_one_error(objective):
+    run(objective(runner="inline"))
+    optuna.delete_study(study_name="s", storage="sqlite:///runs/study.db")
+    with pytest.raises(StorageError, match=r"study\.storage"):
+        resume_search("s")
+    with pytest.raises(StorageError, match=r"study\.storage"):
+        load_result("s")
+
+
 def test_result_json_is_strict_json(objective):
     result = run(objective(runner="inline", objective="user_code:with_details"))
     text = (result.folder / "result.json").read_text()
