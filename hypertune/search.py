@@ -28,6 +28,7 @@ from hypertune.driver.recovery import recover, requeue
 from hypertune.driver.signals import stopped_by_signals
 from hypertune.driver.study_store import StudyStore, open_storage, storage_errors
 from hypertune.errors import ConfigError, HypertuneError, StorageError
+from hypertune.objectives import BestModel, FamilyObjective
 from hypertune.provenance import git_commit, versions
 from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
 from hypertune.reporting.result import StudyResult
@@ -39,8 +40,6 @@ from hypertune.tracking.journal import Journal
 from hypertune.tracking.publisher import Publisher
 from hypertune.tracking.status import PublisherStatus
 from hypertune.wiring import (
-    BestModel,
-    FamilyObjective,
     make_objective,
     read_pruner,
     read_runner,

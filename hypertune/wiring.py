@@ -1,48 +1,21 @@
-"""From a config to the objects it names; the one place where names become families, tasks, samplers and runners.
-
-Torch, and whatever the user's module imports, is loaded where a trial runs: the driver gets picklable recipes
-(`FamilyObjective`, `UserObjective`, `BestModel`) that do their imports when they are called.
-"""
+"""From a config to the objects it names: space, sampler, pruner, runner, and the recipe for the trials."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
-from hypertune.config import Component, Config
-from hypertune.errors import ConfigError, SpaceError, TaskError, did_you_mean
-from hypertune.records import Direction, Params, ParamValue, TrialResult
-from hypertune.registry import add_import_folder, load, load_attribute
+from hypertune.config import Config
+from hypertune.errors import ConfigError
+from hypertune.objectives import FamilyObjective, UserObjective, load_family, source_folder
+from hypertune.registry import add_import_folder, load
 from hypertune.runners.contract import MakeObjective, Runner
 from hypertune.samplers.contract import as_pruner, as_sampler
 from hypertune.space import SearchSpace
-from hypertune.training.trial import Objective, Trial
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from hypertune.families.contract import Family
-    from hypertune.tasks.contract import Task
-    from hypertune.training.settings import TrainingSettings
-
-__all__ = [
-    "BestModel",
-    "FamilyObjective",
-    "UserObjective",
-    "make_objective",
-    "read_pruner",
-    "read_runner",
-    "read_sampler",
-    "read_space",
-]
-
-_PREFLIGHT_POINTS = 8
+__all__ = ["make_objective", "read_pruner", "read_runner", "read_sampler", "read_space"]
 
 
 def read_space(config: Config) -> SearchSpace:
@@ -53,7 +26,7 @@ def read_space(config: Config) -> SearchSpace:
     Raises:
         HypertuneError: The space is wrong, missing, or has nothing left to search.
     """
-    source, folder = config.space, _folder(config)
+    source, folder = config.space, source_folder(config)
     if source is None:
         assert config.family is not None
         family = load_family(config.family, folder)
@@ -86,7 +59,7 @@ def read_sampler(config: Config, space: SearchSpace, *, resumed_at: int = 0) -> 
     Raises:
         ConfigError: The name or an option is unknown or wrong.
     """
-    _import_from(config)
+    add_import_folder(source_folder(config))
     return as_sampler(
         load("sampler", config.sampler.name, where="sampler"),
         space,
@@ -102,7 +75,7 @@ def read_pruner(config: Config) -> BasePruner:
     Raises:
         ConfigError: The name or an option is unknown or wrong.
     """
-    _import_from(config)
+    add_import_folder(source_folder(config))
     pruner = load("pruner", config.pruner.name, where="pruner")
     return as_pruner(pruner, epochs=config.trial.epochs, options=config.pruner.options)
 
@@ -113,7 +86,7 @@ def read_runner(config: Config) -> Runner:
     Raises:
         ConfigError: The name or an option is unknown or wrong.
     """
-    _import_from(config)
+    add_import_folder(source_folder(config))
     make = load("runner", config.runner.name, where="runner")
     runner: Runner = make(timeout=config.trial.timeout, **config.runner.options)
     return runner
@@ -122,276 +95,5 @@ def read_runner(config: Config) -> Runner:
 def make_objective(config: Config, space: SearchSpace) -> MakeObjective:
     """Return the recipe for what the trials run."""
     if config.objective is not None:
-        return UserObjective(config.objective, _folder(config))
+        return UserObjective(config.objective, source_folder(config))
     return FamilyObjective(config, space)
-
-
-@dataclass(frozen=True, slots=True)
-class UserObjective:
-    """Recipe for ``objective: my_module:train``.
-
-    Attributes:
-        reference: The import reference.
-        folder: Folder that the module may lie in.
-    """
-
-    reference: str
-    folder: Path
-
-    def __call__(self) -> Objective:
-        """Import the user's function.
-
-        Raises:
-            ConfigError: It is missing, or cannot be called with one trial.
-        """
-        add_import_folder(self.folder)
-        objective = load_attribute(self.reference, where="objective")
-        if not callable(objective):
-            raise ConfigError(
-                "not a function", where="objective", given=objective, expected="train(trial) -> float | TrialResult"
-            )
-        try:
-            inspect.signature(objective).bind(object())
-        except TypeError as error:
-            raise ConfigError(
-                f"cannot be called as train(trial): {error}", where="objective", given=self.reference
-            ) from error
-        except ValueError:
-            pass  # a builtin without a signature; calling it will tell
-        return objective  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyObjective:
-    """Recipe for a family trained on a task.
-
-    Attributes:
-        config: The config; its family and task are set.
-        space: The search space.
-    """
-
-    config: Config
-    space: SearchSpace
-
-    def __call__(self) -> Objective:
-        """Load data and family, and try models over the space before any trial is spent on one that cannot work.
-
-        Raises:
-            HypertuneError: Family, task, metric or space do not fit each other.
-        """
-        from hypertune.training.fit import fit
-        from hypertune.training.preflight import check_model
-
-        family, task, settings = self.load()
-        self.check_names(family)
-        self.check_metric(task)
-        reads = _Reads(family)
-        check_model(reads.family, task, self._points(), settings)
-        reads.check(self.space)
-        fixed = self._fixed
-
-        def objective(trial: Trial) -> TrialResult:
-            trial.params = {**fixed, **trial.params}
-            return fit(trial, family, task, settings)
-
-        return objective
-
-    def load(self) -> tuple[Family, Task, TrainingSettings]:
-        """Load what the config names.
-
-        Raises:
-            HypertuneError: A name or an option is unknown or wrong.
-        """
-        config = self.config
-        assert config.family is not None
-        assert config.task is not None
-        family = load_family(config.family, _folder(config))
-        return family, load_task(config.task, _folder(config)), self.settings()
-
-    def settings(self) -> TrainingSettings:
-        """Return the training room's settings."""
-        from hypertune.training.settings import TrainingSettings
-
-        trial = self.config.trial.model_dump(exclude={"timeout", "keep_checkpoints"})
-        direction: Direction = self.config.study.direction
-        return TrainingSettings(metric=self.config.study.metric, direction=direction, **trial)
-
-    def check_names(self, family: Family) -> None:
-        """Check that family or training reads every hyperparameter.
-
-        Raises:
-            SpaceError: One of the space is read by neither.
-            ConfigError: One of the family's options is.
-        """
-        from hypertune.training.hyperparameters import HYPERPARAMETERS
-
-        if family.hyperparameters is None:
-            return
-        known = {*family.hyperparameters, *HYPERPARAMETERS}
-        expected = f"a hyperparameter of family {family.name!r} or of the training loop"
-        for name in self.space.names:
-            if name not in known:
-                raise SpaceError(
-                    "nothing reads it", where=f"space.{name}", expected=expected, fix=did_you_mean(name, known)
-                )
-        for name, value in self._fixed.items():
-            if name not in known:
-                raise ConfigError(
-                    "nothing reads it",
-                    where=f"family.{name}",
-                    given=value,
-                    expected=expected,
-                    fix=did_you_mean(name, known),
-                )
-
-    def check_metric(self, task: Task) -> None:
-        """Check that the study's metric will be reported.
-
-        Raises:
-            ConfigError: It will not.
-        """
-        from hypertune.training.fit import metric_names
-
-        metric, known = self.config.study.metric, metric_names(task)
-        if metric not in known:
-            raise ConfigError(
-                "the task reports no such metric",
-                where="study.metric",
-                given=metric,
-                expected=", ".join(known),
-                fix=did_you_mean(metric, known),
-            )
-
-    @property
-    def _fixed(self) -> dict[str, Any]:
-        return self.config.family.options if self.config.family else {}
-
-    def _points(self) -> list[dict[str, ParamValue]]:
-        ends = [self.space.decode([end] * len(self.space)) for end in (0.0, 1.0)]
-        points = [*ends, *self.space.sample(_PREFLIGHT_POINTS, seed=0)]
-        return [{**self._fixed, **point} for point in points]
-
-
-@dataclass(frozen=True, slots=True)
-class BestModel:
-    """Recipe for loading a trial's best epoch: ``(module in eval mode, one batch of example inputs)``."""
-
-    objective: FamilyObjective
-    trials: Path
-
-    def __call__(self, number: int) -> tuple[nn.Module, Any]:
-        """Load the model of one trial.
-
-        Raises:
-            HypertuneError: Its weights are missing or do not fit.
-        """
-        from hypertune.training.batches import first_batch
-        from hypertune.training.checkpoint import load_model
-
-        family, task, _ = self.objective.load()
-        model = load_model(self.trials / f"{number:04d}" / "best.pt", family, task.spec)
-        x, _ = first_batch(task.train, batch_size=2)
-        return model, x.cpu().numpy()
-
-
-def load_family(component: Component, folder: Path) -> Family:
-    """Load a family by name or reference.
-
-    Raises:
-        HypertuneError: It is unknown, or is no family.
-    """
-    from hypertune.families.contract import as_family
-
-    add_import_folder(folder)
-    return as_family(load("family", component.name, where="family"), name=component.name)
-
-
-def load_task(component: Component, folder: Path) -> Task:
-    """Load a task by name or reference, with its options.
-
-    Raises:
-        HypertuneError: It is unknown, an option is unknown or wrong, or the data is.
-    """
-    from hypertune.tasks._adapt import as_task
-    from hypertune.tasks.contract import Task
-
-    add_import_folder(folder)
-    make, options = load("task", component.name, where="task"), component.options
-    if isinstance(make, Task):
-        return make
-    if not callable(make):
-        return as_task(make, name=component.name)
-    signature = inspect.signature(make)
-    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
-    for name, value in options.items():
-        if name not in signature.parameters and not open_ended:
-            known = list(signature.parameters)
-            raise ConfigError(
-                f"task {component.name!r} has no such option",
-                where=f"task.{name}",
-                given=value,
-                fix=did_you_mean(name, known),
-            )
-    try:
-        made = make(**options)
-    except (ImportError, TypeError, ValueError, KeyError, OSError, RuntimeError) as error:
-        raise TaskError(
-            f"task {component.name!r} does not load: {type(error).__name__}: {error}",
-            where="task",
-            fix="make the task's function work by itself first",
-        ) from error
-    return as_task(made, name=component.name)
-
-
-class _Reads:
-    """Notes which hyperparameters a family's builder reads."""
-
-    def __init__(self, family: Family) -> None:
-        from hypertune.families.contract import Family
-
-        self._declared = family.hyperparameters
-        self._name = family.name
-        self._seen: set[str] = set()
-        self.family = Family(family.name, lambda params, task: family.build(_Noted(params, self._seen), task))
-
-    def check(self, space: SearchSpace) -> None:
-        """Check that a user's plain function reads what the space searches.
-
-        Raises:
-            SpaceError: It never read one, and the training loop does not either.
-        """
-        from hypertune.training.hyperparameters import HYPERPARAMETERS
-
-        if self._declared is not None:
-            return
-        for name in space.names:
-            if name not in self._seen and name not in HYPERPARAMETERS:
-                raise SpaceError(
-                    f"nothing reads it: neither the training loop nor {self._name}",
-                    where=f"space.{name}",
-                    fix=did_you_mean(name, HYPERPARAMETERS, fallback="read it in build(params, task), or remove it"),
-                )
-
-
-class _Noted(Mapping[str, ParamValue]):
-    def __init__(self, params: Params, seen: set[str]) -> None:
-        self._params, self._seen = params, seen
-
-    def __getitem__(self, name: str) -> ParamValue:
-        self._seen.add(name)
-        return self._params[name]
-
-    def __iter__(self) -> Iterator[str]:
-        self._seen.update(self._params)
-        return iter(self._params)
-
-    def __len__(self) -> int:
-        return len(self._params)
-
-
-def _folder(config: Config) -> Path:
-    return Path(config.source) if config.source else Path.cwd()
-
-
-def _import_from(config: Config) -> None:
-    add_import_folder(_folder(config))

@@ -16,9 +16,15 @@ import urllib.request  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import hypothesis  # noqa: E402
 import optuna  # noqa: E402
 import pytest  # noqa: E402
 
+# The same examples in every run, and no verdict on how busy the machine is.
+hypothesis.settings.register_profile(
+    "shared", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -120,7 +120,7 @@ class AskTell:
         self.store.flush()
 
     def _wants_more(self) -> bool:
-        if self.stop.level or time.monotonic() >= self.deadline:
+        if self.stop.level or self.store.exhausted or time.monotonic() >= self.deadline:
             return False
         return self.n_trials is None or self._finished + len(self._running) < self.n_trials
 

@@ -38,6 +38,7 @@ class StudyStore:
 
     Attributes:
         study: The live study; its trial numbers are those of the durable storage.
+        exhausted: Whether the sampler has nothing left to propose, as a grid has after its last point.
     """
 
     def __init__(self, storage: BaseStorage, name: str, sampler: BaseSampler, pruner: BasePruner) -> None:
@@ -61,6 +62,9 @@ class StudyStore:
             study_name=name,
             direction=direction,
         )
+        self.exhausted = False
+        # Samplers that run out of values stop the study, which Optuna allows inside its own loop only.
+        self.study.stop = self._exhaust  # type: ignore[method-assign]
         self._live_id = self._live.get_study_id_from_name(name)
         for key, value in attributes.items():
             self._live.set_study_system_attr(self._live_id, key, value)
@@ -147,6 +151,9 @@ class StudyStore:
                 self._dirty.discard(number)
             if created:
                 self._check_alone(created[-1])
+
+    def _exhaust(self) -> None:
+        self.exhausted = True
 
     def _mirror(self, trial: FrozenTrial) -> bool:
         """Write one trial; returns whether it was new to the durable storage."""

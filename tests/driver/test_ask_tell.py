@@ -13,11 +13,11 @@ from hypertune.driver.ask_tell import AskTell, Stop
 from hypertune.driver.attributes import trial_records
 from hypertune.driver.study_store import StudyStore, open_storage
 from hypertune.errors import ConfigError
+from hypertune.objectives import UserObjective
 from hypertune.records import Cost, Failed, Finished, Pruned, Reported, Started
 from hypertune.runners.inline import InlineRunner
 from hypertune.runners.local import LocalRunner
 from hypertune.space import SearchSpace
-from hypertune.wiring import UserObjective
 
 OBJECTIVES = Path(__file__).parent.parent / "runners"
 SPACE = SearchSpace.from_mapping({"x": {"type": "float", "low": 0, "high": 1}})

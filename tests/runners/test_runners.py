@@ -10,10 +10,10 @@ import pytest
 
 from hypertune import registry
 from hypertune.errors import ConfigError, HypertuneError
+from hypertune.objectives import UserObjective
 from hypertune.records import Assignment, Cost, TrialResult
 from hypertune.runners.inline import InlineRunner
 from hypertune.runners.local import LocalRunner
-from hypertune.wiring import UserObjective
 
 HERE = Path(__file__).parent
 
@@ -211,7 +211,7 @@ import sys, time
 from pathlib import Path
 from hypertune.records import Assignment
 from hypertune.runners.local import LocalRunner
-from hypertune.wiring import UserObjective
+from hypertune.objectives import UserObjective
 if __name__ == "__main__":
     runner = LocalRunner()
     runner.start(UserObjective("objectives_under_test:hangs", Path({str(HERE)!r})), lambda n, r: False, folder={str(tmp_path)!r}, prunes=False)

@@ -99,10 +99,12 @@ def test_a_foreign_sampler_and_pruner_by_reference(objective):
         runner="inline",
         sampler={"name": "optuna.samplers:BruteForceSampler"},
         pruner={"name": "optuna.pruners:ThresholdPruner", "upper": 9.0},
-        study={"metric": "value", "n_trials": 3},
+        study={"metric": "value", "n_trials": 10},
         space={"x": {"choices": [0.1, 0.2, 0.3]}},
     )
     result = run(content)
+    assert result.finished  # after every point of the grid, whatever n_trials says
+    assert len(result.trials) == 3
     assert {t.params["x"] for t in result.trials} == {0.1, 0.2, 0.3}
     assert result.tags["sampler"] == "optuna.samplers:BruteForceSampler"
 
