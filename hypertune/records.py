@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "TRIAL_STATE",
+    "TUNED",
     "Assignment",
     "Cost",
     "Event",
@@ -29,6 +31,12 @@ __all__ = [
     "TrialRecord",
     "TrialResult",
 ]
+
+TRIAL_STATE = "state.pt"
+"""File in a trial's folder with the state that an interrupted trial continues from."""
+
+TUNED = "hypertune:tuned"
+"""User attribute of an Optuna trial: where in-trial tuning ended, by name; how samplers learn of it."""
 
 ParamValue: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, ParamValue]
@@ -176,12 +184,16 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """A trial was stopped early because it could not win, or because it diverged."""
+    """A trial was stopped early because it could not win, or because it diverged.
+
+    ``tuned`` has the last reported value of each self-tuned hyperparameter.
+    """
 
     number: int
     time: float
     reason: str
     cost: Cost = field(default_factory=Cost)
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

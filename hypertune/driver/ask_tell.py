@@ -16,6 +16,7 @@ from hypertune.driver.attributes import INTERRUPTED, RETRY_OF, SEED, attributes_
 from hypertune.driver.study_store import StudyStore
 from hypertune.errors import ConfigError, StorageError, did_you_mean
 from hypertune.records import (
+    TRIAL_STATE,
     Assignment,
     Failed,
     Finished,
@@ -69,6 +70,7 @@ class AskTell:
     deadline: float = math.inf
     stop: Stop = field(default_factory=Stop)
     _running: dict[int, float] = field(default_factory=dict)
+    _tuned: dict[int, Mapping[str, float]] = field(default_factory=dict)
     _prunes: bool = False
     _judged: bool = False
     _other_metrics: set[str] = field(default_factory=set)
@@ -133,13 +135,18 @@ class AskTell:
             trial.set_user_attr(SEED, seed)
         # In the order of the space, whatever order the sampler suggested them in.
         params: dict[str, ParamValue] = {name: trial.params[name] for name in self.distributions}
-        assignment = Assignment(number, params, seed, str(self.folder / "trials" / f"{number:04d}"))
+        folder = self.folder / "trials" / f"{number:04d}"
+        if attributes.get(RETRY_OF) is not None:
+            _hand_over(self.folder / "trials" / f"{attributes[RETRY_OF]:04d}", folder)
+        assignment = Assignment(number, params, seed, str(folder))
         worker = self.runner.submit(assignment)
         self._running[number] = time.monotonic()
         self.emit(Started(number, time.time(), params, seed, worker, attributes.get(RETRY_OF)))
 
     def _on_report(self, number: int, report: Report) -> bool:
         self.emit(Reported(number, time.time(), report))
+        if report.tuned:
+            self._tuned[number] = report.tuned
         value = report.metrics.get(self.metric)
         if value is None:
             self._other_metrics.update(report.metrics)
@@ -149,7 +156,7 @@ class AskTell:
 
     def _end(self, ended: Ended) -> None:
         number, now = ended.number, time.time()
-        begun = self._running.pop(number)
+        begun, tuned = self._running.pop(number), self._tuned.pop(number, {})
         cost = ended.cost if ended.cost.seconds else replace(ended.cost, seconds=time.monotonic() - begun)
         end: Finished | Pruned | Failed
         if ended.how == "finished":
@@ -157,7 +164,7 @@ class AskTell:
             result = ended.result if ended.result.cost.seconds else replace(ended.result, cost=cost)
             end, state, value = Finished(number, now, result), TrialState.COMPLETE, result.value
         elif ended.how == "pruned":
-            end, state, value = Pruned(number, now, ended.reason, cost), TrialState.PRUNED, None
+            end, state, value = Pruned(number, now, ended.reason, cost, tuned), TrialState.PRUNED, None
         else:
             interrupted = ended.how == "interrupted"
             end, state, value = (
@@ -187,3 +194,11 @@ class AskTell:
         if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
             self.store.flush()
             self._flushed = time.monotonic()
+
+
+def _hand_over(interrupted: Path, repeated: Path) -> None:
+    """Give the saved state of an interrupted trial to the one that repeats it, which then continues from there."""
+    state = interrupted / TRIAL_STATE
+    if state.exists():
+        repeated.mkdir(parents=True, exist_ok=True)
+        state.replace(repeated / TRIAL_STATE)

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hypertune.records import Cost, Failed, Finished, Pruned, TrialRecord, TrialResult
+from hypertune.records import TUNED, Cost, Failed, Finished, Pruned, TrialRecord, TrialResult
 from hypertune.records import TrialState as StateName
 
 __all__ = ["INTERRUPTED", "REASON", "RETRY_OF", "SEED", "attributes_of", "result_of", "trial_records"]
@@ -18,7 +18,6 @@ RETRY_OF = "hypertune:retry_of"
 REASON = "hypertune:reason"
 INTERRUPTED = "hypertune:interrupted"
 _METRICS = "hypertune:metrics"
-_TUNED = "hypertune:tuned"
 _COST = "hypertune:cost"
 _CHECKPOINT = "hypertune:checkpoint"
 
@@ -37,9 +36,11 @@ def attributes_of(end: Finished | Pruned | Failed) -> dict[str, Any]:
     attributes: dict[str, Any] = {_COST: asdict(cost)}
     if isinstance(end, Finished):
         result = end.result
-        kept = {_METRICS: dict(result.metrics), _TUNED: dict(result.tuned), _CHECKPOINT: result.checkpoint}
+        kept = {_METRICS: dict(result.metrics), TUNED: dict(result.tuned), _CHECKPOINT: result.checkpoint}
         return attributes | {key: value for key, value in kept.items() if value}
     attributes[REASON] = end.reason
+    if isinstance(end, Pruned) and end.tuned:
+        attributes[TUNED] = dict(end.tuned)
     if isinstance(end, Failed) and end.interrupted:
         attributes[INTERRUPTED] = True
     return attributes
@@ -52,7 +53,7 @@ def result_of(trial: FrozenTrial) -> TrialResult:
     return TrialResult(
         value=trial.value,
         metrics=attributes.get(_METRICS, {}),
-        tuned=attributes.get(_TUNED, {}),
+        tuned=attributes.get(TUNED, {}),
         cost=Cost(**attributes.get(_COST, {})),
         checkpoint=attributes.get(_CHECKPOINT),
     )
@@ -72,7 +73,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         params=dict(trial.params),
         value=trial.value if complete else None,
         metrics=attributes.get(_METRICS, {}),
-        tuned=attributes.get(_TUNED, {}),
+        tuned=attributes.get(TUNED, {}),
         cost=Cost(**attributes.get(_COST, {})),
         seed=attributes.get(SEED),
         retry_of=attributes.get(RETRY_OF),

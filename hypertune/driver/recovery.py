@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hypertune.driver.attributes import INTERRUPTED, REASON, RETRY_OF, SEED, attributes_of, result_of
 from hypertune.driver.study_store import StudyStore, storage_errors
 from hypertune.errors import StorageError
-from hypertune.records import Event, Failed, Finished, Pruned, Reported, Started
+from hypertune.records import TUNED, Event, Failed, Finished, Pruned, Reported, Started
 
 __all__ = ["recover", "requeue"]
 
@@ -137,5 +137,5 @@ def _end_of(trial: FrozenTrial) -> Event:
         return Finished(trial.number, moment, result_of(trial))
     reason = trial.user_attrs.get(REASON, "")
     if trial.state is TrialState.PRUNED:
-        return Pruned(trial.number, moment, reason)
+        return Pruned(trial.number, moment, reason, tuned=trial.user_attrs.get(TUNED, {}))
     return Failed(trial.number, moment, reason, interrupted=bool(trial.user_attrs.get(INTERRUPTED)))

@@ -36,8 +36,8 @@ def as_task(candidate: Any, *, name: str) -> Task:
     It is one of:
 
     - a `Task`, returned as it is;
-    - a mapping with ``train``, ``val`` and optionally ``test``, each an ``(x, y)`` pair of tensors, arrays, DataFrame
-      and Series, or a `TensorSplit`, a torch Dataset or a DataLoader;
+    - a mapping with ``train``, ``val`` and optionally ``test`` and ``tune``, each an ``(x, y)`` pair of tensors, arrays,
+      DataFrame and Series, or a `TensorSplit`, a torch Dataset or a DataLoader;
     - one ``(x, y)`` pair, alone or as ``{'data': (x, y)}``, or ``{'data': DataFrame, 'target': column}``: split
       60/20/20 with a fixed seed, stratified by class.
 
@@ -90,6 +90,7 @@ def as_task(candidate: Any, *, name: str) -> Task:
         splits.get("test"),
         read_loss(candidate.get("loss"), coding.kind),
         read_metrics(candidate.get("metrics"), coding.kind),
+        splits.get("tune"),
     )
 
 
@@ -175,7 +176,7 @@ def _split(
     parts = split_indices(len(whole.x), classes=classes)
     return {
         split: _Pair(whole.x[torch.from_numpy(chosen)], whole.y[chosen], f"task.{split}")
-        for split, chosen in zip(SPLITS, parts, strict=True)
+        for split, chosen in zip(SPLITS[:3], parts, strict=True)
     }, coding
 
 

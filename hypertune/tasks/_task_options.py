@@ -14,12 +14,12 @@ from hypertune.tasks.contract import Loss, Metric
 
 __all__ = ["FORMS", "SPLITS", "check_keys", "read_kind", "read_loss", "read_metrics", "read_output_size"]
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "tune")
 _KINDS: tuple[TaskKind, ...] = ("classification", "regression")
 _OPTIONS = ("kind", "loss", "metrics", "input_shape", "output_size")
 FORMS = (
-    "a Task, a mapping with 'train' and 'val' (and 'test') of (x, y) pairs, Datasets or DataLoaders, one (x, y) pair, "
-    "or {'data': DataFrame, 'target': column}"
+    "a Task, a mapping with 'train' and 'val' (and 'test', 'tune') of (x, y) pairs, Datasets or DataLoaders, one (x, y) "
+    "pair, or {'data': DataFrame, 'target': column}"
 )
 
 

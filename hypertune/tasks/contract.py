@@ -48,6 +48,8 @@ class Task:
         test: What only the final report sees; None when the user has none.
         loss: Loss per example.
         metrics: Further metrics, reported as ``val/<name>`` and ``test/<name>`` beside ``loss``.
+        tune: What hyperparameters are tuned on inside a self-tuning trial; None: a part of ``val``, which then does
+            not select.
     """
 
     spec: TaskSpec
@@ -56,3 +58,4 @@ class Task:
     test: Split | None
     loss: Loss
     metrics: Mapping[str, Metric]
+    tune: Split | None = None

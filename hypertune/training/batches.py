@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 from hypertune.errors import TaskError
 from hypertune.tasks.contract import Split, TensorSplit
 
-__all__ = ["Batch", "first_batch", "make_batches"]
+__all__ = ["Batch", "first_batch", "make_batches", "order_state", "set_order_state"]
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -96,6 +96,19 @@ def first_batch(split: Split, *, batch_size: int) -> Batch:
     return x[:batch_size].cpu(), y[:batch_size].cpu()
 
 
+def order_state(batches: Iterable[Batch]) -> Tensor | None:
+    """Return the state of the random stream that orders the next epochs' batches; None when there is none to be had."""
+    generator = _order_generator(batches)
+    return None if generator is None else generator.get_state()
+
+
+def set_order_state(batches: Iterable[Batch], state: Tensor | None) -> None:
+    """Let the next epochs' batches come in the order they had after ``state`` was taken."""
+    generator = _order_generator(batches)
+    if generator is not None and state is not None:
+        generator.set_state(state.cpu())
+
+
 class _TensorBatches:
     def __init__(
         self, split: TensorSplit, batch_size: int, device: torch.device, seed: int | None, drop_single: bool
@@ -105,15 +118,15 @@ class _TensorBatches:
         self._x, self._y = (x.to(device), y.to(device)) if resident else (x, y)
         self._device = device
         self._batch_size = batch_size
-        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
         self._end = len(x)
         if drop_single and batch_size > 1 and len(x) > batch_size and len(x) % batch_size == 1:
             self._end -= 1
 
     def __iter__(self) -> Iterator[Batch]:
         order = None
-        if self._generator is not None:
-            order = torch.randperm(len(self._x), generator=self._generator).to(self._x.device)
+        if self.generator is not None:
+            order = torch.randperm(len(self._x), generator=self.generator).to(self._x.device)
         for start in range(0, self._end, self._batch_size):
             part = slice(start, min(start + self._batch_size, self._end))
             chosen = part if order is None else order[part]
@@ -125,18 +138,28 @@ class _TensorBatches:
 
 class _LoaderBatches:
     def __init__(self, loader: DataLoader[Any], device: torch.device, drop_single: bool) -> None:
-        self._loader = loader
+        self.loader = loader
         self._device = device
         self._drop_single = drop_single
 
     def __iter__(self) -> Iterator[Batch]:
         previous = 0
-        for batch in self._loader:
+        for batch in self.loader:
             x, y = _convert(_checked_pair(batch))
             if self._drop_single and len(x) == 1 and previous > 1:
                 continue
             previous = len(x)
             yield x.to(self._device, non_blocking=True), y.to(self._device, non_blocking=True)
+
+
+def _order_generator(batches: Iterable[Batch]) -> torch.Generator | None:
+    if isinstance(batches, _TensorBatches):
+        return batches.generator
+    if isinstance(batches, _LoaderBatches):
+        loader = batches.loader
+        owners = (loader, getattr(loader, "sampler", None))
+        return next((owner.generator for owner in owners if getattr(owner, "generator", None) is not None), None)
+    return None
 
 
 def _as_tensors(split: Split) -> TensorSplit | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,35 +42,63 @@ class Precision:
 
     def forward(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return ``model(x)``, computed under autocast, with outputs of reduced precision raised to float32."""
-        context: AbstractContextManager[object] = nullcontext()
-        if self._autocast_type is not None:
-            context = torch.autocast(self._device.type, dtype=self._autocast_type)
-        with context:
+        with self.autocast():
             outputs: Tensor = model(x)
         # Losses and metrics need float32; sums over a split overflow in float16.
         if self._autocast_type is not None and outputs.dtype in (torch.bfloat16, torch.float16):
             return outputs.float()
         return outputs
 
-    def step(self, loss: Tensor, optimizer: Optimizer, weights: Sequence[Tensor], grad_clip: float | None) -> None:
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients are only right after the scaled loss of `step`; then forward other losses in float32."""
+        return self._scaler is not None
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of a forward pass."""
+        if self._autocast_type is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=self._autocast_type)
+
+    def step(
+        self,
+        loss: Tensor,
+        optimizer: Optimizer | Sequence[Optimizer],
+        weights: Sequence[Tensor],
+        grad_clip: float | None,
+    ) -> None:
         """Make one gradient step.
 
         Args:
             loss: Scalar.
-            optimizer: Optimizer of the weights; its gradients are reset first.
+            optimizer: Optimizer of the weights, or several that step together; their gradients are reset first.
             weights: What the global gradient norm is taken over.
             grad_clip: Largest global L2 norm of the gradient, or None.
         """
-        optimizer.zero_grad(set_to_none=True)
+        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
+        for each in optimizers:
+            each.zero_grad(set_to_none=True)
         if self._scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(weights, grad_clip)
-            optimizer.step()
+            for each in optimizers:
+                each.step()
             return
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if grad_clip is not None:
-            self._scaler.unscale_(optimizer)
+            for each in optimizers:
+                self._scaler.unscale_(each)
             nn.utils.clip_grad_norm_(weights, grad_clip)
-        self._scaler.step(optimizer)
+        for each in optimizers:
+            self._scaler.step(each)
         self._scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the loss scale; empty without one."""
+        return {} if self._scaler is None else self._scaler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with a loss scale."""
+        if self._scaler is not None:
+            self._scaler.load_state_dict(dict(state))

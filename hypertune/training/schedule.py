@@ -1,0 +1,101 @@
+"""The course of self-tuned hyperparameters over a trial, kept as a file and replayed in a plain training run."""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hypertune.errors import StorageError
+
+__all__ = ["Schedule"]
+
+
+class Schedule:
+    """Values of hyperparameters by gradient step; each holds until the next entry.
+
+    Args:
+        names: The hyperparameters.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._steps: list[int] = []
+        self._values: list[tuple[float, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Gradient steps at which values were recorded, increasing."""
+        return tuple(self._steps)
+
+    def record(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Take in the values that are in effect from a gradient step on; a step recorded before is replaced.
+
+        Args:
+            step: Gradient steps made before the values came into effect, not below the last one recorded.
+            values: Value of each hyperparameter.
+        """
+        row = tuple(float(values[name]) for name in self.names)
+        if self._steps and step <= self._steps[-1]:
+            self.truncate(step)
+        self._steps.append(step)
+        self._values.append(row)
+
+    def entries(self) -> list[tuple[int, dict[str, float]]]:
+        """Return all entries: gradient step and values."""
+        return [
+            (step, dict(zip(self.names, row, strict=True))) for step, row in zip(self._steps, self._values, strict=True)
+        ]
+
+    def truncate(self, step: int) -> None:
+        """Forget what was recorded from a gradient step on."""
+        keep = bisect.bisect_left(self._steps, step)
+        del self._steps[keep:], self._values[keep:]
+
+    def at(self, step: int) -> dict[str, float]:
+        """Return the values in effect at a gradient step; before the first entry, those of the first."""
+        index = max(0, bisect.bisect_right(self._steps, step) - 1)
+        return dict(zip(self.names, self._values[index], strict=True))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the schedule as CSV: a column ``step``, and one for each hyperparameter."""
+        target = Path(path)
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("step", *self.names))
+            writer.writerows((step, *map(repr, row)) for step, row in zip(self._steps, self._values, strict=True))
+        temporary.replace(target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Schedule:
+        """Read a schedule that `save` wrote.
+
+        Raises:
+            StorageError: The file is missing, or is no schedule.
+        """
+        try:
+            with Path(path).open(newline="", encoding="utf-8") as file:
+                header, *rows = list(csv.reader(file))
+            if header[0] != "step" or len(header) < 2 or not rows:
+                raise ValueError("no column `step`, or no entries")
+            schedule = cls(header[1:])
+            for row in rows:
+                values = [float(value) for value in row[1:]]
+                if not all(map(math.isfinite, values)):
+                    raise ValueError(f"a value of step {row[0]} is not finite")
+                schedule.record(int(row[0]), dict(zip(schedule.names, values, strict=True)))
+        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
+            raise StorageError(
+                f"not a readable schedule: {type(error).__name__}: {error}",
+                where="trial.self_tuning.replay",
+                given=str(path),
+                expected="the schedule.csv of a self-tuned trial",
+            ) from error
+        return schedule
