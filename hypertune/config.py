@@ -17,7 +17,16 @@ from hypertune._yaml import dump_yaml, parse_value, read_yaml
 from hypertune.errors import ConfigError, did_you_mean
 from hypertune.registry import KINDS, names
 
-__all__ = ["Component", "Config", "RunnerConfig", "StudyConfig", "TrackingConfig", "TrialConfig", "json_schema"]
+__all__ = [
+    "Component",
+    "Config",
+    "RunnerConfig",
+    "SelfTuningConfig",
+    "StudyConfig",
+    "TrackingConfig",
+    "TrialConfig",
+    "json_schema",
+]
 
 
 class _Section(BaseModel):
@@ -86,6 +95,32 @@ class StudyConfig(_Section):
         return self
 
 
+class SelfTuningConfig(_Section):
+    """How a trial tunes the hyperparameters marked ``self_tune`` while it trains."""
+
+    enabled: bool | None = Field(None, description="null: when the sampler is one for self-tuning trials, such as stn.")
+    algorithm: Literal["stn", "delta_stn"] = Field("stn", description="stn or delta_stn.")
+    warmup: float = Field(0.08, ge=0, lt=1, description="Share of the epochs before tuning starts.")
+    train_steps: int = Field(5, ge=1, description="Weight steps between two rounds of tuning.")
+    tune_steps: int = Field(1, ge=1, description="Tune steps in a round.")
+    lr: float = Field(0.1, gt=0, description="Learning rate of the unconstrained hyperparameters (Adam).")
+    scale: float = Field(0.5, gt=0, description="Initial standard deviation of their perturbation.")
+    tune_scale: bool = Field(True, description="Whether the perturbation scales are tuned too.")
+    entropy: float = Field(1e-3, ge=0, description="Weight of the entropy bonus on the scales.")
+    clip: float | None = Field(1.0, gt=0, description="Largest norm of the hyperparameters' gradient.")
+    response_lr: float = Field(1.0, gt=0, description="Learning rate of the response, in that of the weights.")
+    rank: int = Field(0, ge=0, description="0: weights of a unit scale together; r: along r learned directions.")
+    per_example: bool = Field(True, description="A perturbation for every example, or one for the batch.")
+    antithetic: bool = Field(True, description="Perturbations in pairs of opposite sign.")
+    linearize: bool = Field(True, description="delta_stn: train the response on the linearised model.")
+    tuning_fraction: float = Field(0.5, gt=0, lt=1, description="Share of validation to tune on; the rest selects.")
+    include: list[str] = Field(["*"], description="Path patterns of the layers that respond.")
+    exclude: list[str] = Field([], description="Path patterns of the layers that stay plain.")
+    bind: dict[str, Any] = Field({}, description="Hyperparameter: dropout paths, or {action: paths}.")
+    batch_axes: dict[str, int | Literal["merged"]] = Field({}, description="Path pattern: axis of the batch.")
+    replay: str | None = Field(None, description="schedule.csv of a self-tuned trial to follow instead of tuning.")
+
+
 class TrialConfig(_Section):
     """How one trial trains."""
 
@@ -98,6 +133,21 @@ class TrialConfig(_Section):
     grad_clip: float | None = Field(None, gt=0, description="Largest global gradient norm.")
     deterministic: bool = Field(False, description="Ask torch for deterministic algorithms.")
     keep_checkpoints: Literal["best", "all", "none"] = Field("best", description="Which trials' weights stay on disk.")
+    state_seconds: float | None = Field(
+        60.0, ge=0, description="Seconds between saved states that an interrupted trial continues from; null: never."
+    )
+    self_tuning: SelfTuningConfig = Field(
+        default_factory=SelfTuningConfig, description="true, false, or options: tuning inside the trial."
+    )
+
+    @field_validator("self_tuning", mode="before")
+    @classmethod
+    def _switch(cls, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
+            return {"enabled": value}
+        if isinstance(value, Mapping) and value and "enabled" not in value:
+            return {"enabled": True, **value}  # options are given to be used
+        return value
 
 
 class RunnerConfig(Component):
@@ -235,7 +285,7 @@ def json_schema() -> dict[str, Any]:
     schema = Config.model_json_schema()
     schema.update({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hypertune config"})
     schema["properties"].pop("source", None)
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind in schema["properties"]):
         known = names(kind)
         options = schema["$defs"]["RunnerConfig" if kind == "runner" else "Component"]
         named = {**options, "properties": {"name": {"type": "string", "examples": known}}}
@@ -244,6 +294,8 @@ def json_schema() -> dict[str, Any]:
             "description": description,
             "anyOf": [{"enum": known}, {"type": "string", "pattern": "^[A-Za-z_][\\w.]*:[A-Za-z_][\\w.]*$"}, named],
         }
+    trial = schema["$defs"]["TrialConfig"]["properties"]
+    trial["self_tuning"] = {"anyOf": [trial["self_tuning"], {"type": "boolean"}, {"type": "null"}]}
     tracking = schema["properties"]["tracking"]
     schema["properties"]["tracking"] = {"anyOf": [tracking, {"const": "none"}, {"type": "null"}]}
     schema["$defs"].pop("Component", None)

@@ -6,7 +6,7 @@ The driver hands a recipe to its workers; torch, and whatever the user's module 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hypertune.families.contract import Family
     from hypertune.tasks.contract import Task
+    from hypertune.training.self_tuning_settings import SelfTuningSettings
     from hypertune.training.settings import TrainingSettings
 
 __all__ = ["BestModel", "FamilyObjective", "UserObjective", "load_family", "load_task", "source_folder"]
@@ -77,10 +78,12 @@ class FamilyObjective:
     Attributes:
         config: The config; its family and task are set.
         space: The search space.
+        self_tuning: Whether trials tune themselves when the config leaves it to the sampler.
     """
 
     config: Config
     space: SearchSpace
+    self_tuning: bool = False
 
     def __call__(self) -> Objective:
         """Load data and family, and try models over the space before any trial is spent on one that cannot work.
@@ -90,18 +93,22 @@ class FamilyObjective:
         """
         from hypertune.training.fit import fit
         from hypertune.training.preflight import check_model
+        from hypertune.training.preflight_self_tuning import check_self_tuning
 
         family, task, settings = self.load()
         self.check_names(family)
         self.check_metric(task)
         reads = _Reads(family)
-        check_model(reads.family, task, self._points(), settings)
-        reads.check(self.space)
+        points = self._points()
+        check_model(reads.family, task, points, settings)
+        reads.check(self.space, {*self.tuned_by_name, *self.space.self_tuned} if settings.self_tuning else ())
+        if settings.self_tuning is not None:
+            check_self_tuning(family, task, points[-1], settings, self.space)
         fixed = self._fixed
 
         def objective(trial: Trial) -> TrialResult:
             trial.params = {**fixed, **trial.params}
-            return fit(trial, family, task, settings)
+            return fit(trial, family, task, settings, space=self.space)
 
         return objective
 
@@ -121,9 +128,32 @@ class FamilyObjective:
         """Return the training room's settings."""
         from hypertune.training.settings import TrainingSettings
 
-        trial = self.config.trial.model_dump(exclude={"timeout", "keep_checkpoints"})
+        trial = self.config.trial.model_dump(exclude={"timeout", "keep_checkpoints", "self_tuning"})
         direction: Direction = self.config.study.direction
-        return TrainingSettings(metric=self.config.study.metric, direction=direction, **trial)
+        return TrainingSettings(
+            metric=self.config.study.metric, direction=direction, self_tuning=self._self_tuning(), **trial
+        )
+
+    def _self_tuning(self) -> SelfTuningSettings | None:
+        from hypertune.training.self_tuning_settings import SelfTuningSettings
+
+        options = self.config.trial.self_tuning.model_dump()
+        enabled, replay = options.pop("enabled"), options.pop("replay")
+        if enabled is None:
+            enabled = self.self_tuning and bool(self.space.self_tuned)
+        if not enabled:
+            return None
+        path = None if replay is None else str(source_folder(self.config) / replay)
+        for name in ("include", "exclude"):
+            options[name] = tuple(options[name])
+        return SelfTuningSettings(**options, replay=path)
+
+    @property
+    def tuned_by_name(self) -> set[str]:
+        """Hyperparameters that only a self-tuning trial reads: bound by the config, or acting on weights by name."""
+        from hypertune.hypernets.binding import ACTIONS
+
+        return {*self.config.trial.self_tuning.bind, *ACTIONS[1:]} & self.space.self_tuned
 
     def check_names(self, family: Family) -> None:
         """Check that family or training reads every hyperparameter.
@@ -137,6 +167,8 @@ class FamilyObjective:
         if family.hyperparameters is None:
             return
         known = {*family.hyperparameters, *HYPERPARAMETERS}
+        if self.settings().self_tuning is not None:
+            known |= self.tuned_by_name
         expected = f"a hyperparameter of family {family.name!r} or of the training loop"
         for name in self.space.names:
             if name not in known:
@@ -263,8 +295,12 @@ class _Reads:
         self._seen: set[str] = set()
         self.family = Family(family.name, lambda params, task: family.build(_Noted(params, self._seen), task))
 
-    def check(self, space: SearchSpace) -> None:
+    def check(self, space: SearchSpace, elsewhere: Collection[str] = ()) -> None:
         """Check that a user's plain function reads what the space searches.
+
+        Args:
+            space: The search space.
+            elsewhere: Names that something else reads.
 
         Raises:
             SpaceError: It never read one, and the training loop does not either.
@@ -274,7 +310,7 @@ class _Reads:
         if self._declared is not None:
             return
         for name in space.names:
-            if name not in self._seen and name not in HYPERPARAMETERS:
+            if name not in self._seen and name not in HYPERPARAMETERS and name not in elsewhere:
                 raise SpaceError(
                     f"nothing reads it: neither the training loop nor {self._name}",
                     where=f"space.{name}",

@@ -39,7 +39,12 @@ KINDS: dict[str, Kind] = {
     "sampler": Kind("hypertune.samplers", "SAMPLER"),
     "pruner": Kind("hypertune.samplers.pruners", "PRUNER"),
     "runner": Kind("hypertune.runners", "RUNNER"),
+    "effect": Kind("hypertune.effects", "EFFECT"),
 }
+
+
+# Modules of a package that hold what its things share, and no thing.
+_SHARED = {"contract", "catalogue", "pipeline"}
 
 
 def names(kind: str) -> list[str]:
@@ -144,7 +149,7 @@ def _shipped(kind: Kind) -> list[str]:
     return [
         module.name
         for module in pkgutil.iter_modules(found.submodule_search_locations)
-        if not module.ispkg and not module.name.startswith("_") and module.name != "contract"
+        if not module.ispkg and not module.name.startswith("_") and module.name not in _SHARED
     ]
 
 

@@ -96,4 +96,6 @@ def make_objective(config: Config, space: SearchSpace) -> MakeObjective:
     """Return the recipe for what the trials run."""
     if config.objective is not None:
         return UserObjective(config.objective, source_folder(config))
-    return FamilyObjective(config, space)
+    add_import_folder(source_folder(config))
+    sampler = load("sampler", config.sampler.name, where="sampler")
+    return FamilyObjective(config, space, self_tuning=bool(getattr(sampler, "self_tuning", False)))

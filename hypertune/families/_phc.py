@@ -88,6 +88,12 @@ class _PHConv(nn.Module):
             x = functional.pad(x, sides, mode=_PADDING_MODES[self.padding_mode])
         return type(self).convolve(x, self.weight(), self.bias, self.stride, inside, self.dilation, self.groups)
 
+    def response_units(self) -> tuple[str, int, int, Tensor]:
+        """Tell a best response what the output channels are linear in: the rows of F, each shared by n components."""
+        # Channels are ordered by group, then component, then row (`phm_weight`).
+        rows = torch.arange(self.out_channels // self.n).reshape(self.groups, 1, -1)
+        return "F", 1, -self.spatial - 1, rows.expand(-1, self.n, -1).flatten()
+
     def extra_repr(self) -> str:
         """Return the sizes, as ``print(module)`` shows them."""
         names = ("n", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")

@@ -73,6 +73,11 @@ class PHMLinear(nn.Module):
         """Map ``(..., in_features)`` to ``(..., out_features)``."""
         return functional.linear(x, self.weight(), self.bias)
 
+    def response_units(self) -> tuple[str, int, int, Tensor]:
+        """Tell a best response what the output units are linear in: the rows of F, each shared by n components."""
+        rows = self.out_features // self.n
+        return "F", 1, -1, torch.arange(self.out_features) % rows
+
     def extra_repr(self) -> str:
         """Return the sizes, as ``print(module)`` shows them."""
         sizes = f"n={self.n}, in_features={self.in_features}, out_features={self.out_features}"

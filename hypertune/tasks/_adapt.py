@@ -36,8 +36,8 @@ def as_task(candidate: Any, *, name: str) -> Task:
     It is one of:
 
     - a `Task`, returned as it is;
-    - a mapping with ``train``, ``val`` and optionally ``test`` and ``tune``, each an ``(x, y)`` pair of tensors, arrays,
-      DataFrame and Series, or a `TensorSplit`, a torch Dataset or a DataLoader;
+    - a mapping with ``train``, ``val`` and optionally ``test`` and ``tune``, each an ``(x, y)`` pair of tensors,
+      arrays, DataFrame and Series, or a `TensorSplit`, a torch Dataset or a DataLoader;
     - one ``(x, y)`` pair, alone or as ``{'data': (x, y)}``, or ``{'data': DataFrame, 'target': column}``: split
       60/20/20 with a fixed seed, stratified by class.
 

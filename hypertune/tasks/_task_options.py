@@ -18,8 +18,8 @@ SPLITS = ("train", "val", "test", "tune")
 _KINDS: tuple[TaskKind, ...] = ("classification", "regression")
 _OPTIONS = ("kind", "loss", "metrics", "input_shape", "output_size")
 FORMS = (
-    "a Task, a mapping with 'train' and 'val' (and 'test', 'tune') of (x, y) pairs, Datasets or DataLoaders, one (x, y) "
-    "pair, or {'data': DataFrame, 'target': column}"
+    "a Task, a mapping with 'train' and 'val' (and 'test', 'tune') of (x, y) pairs, Datasets or DataLoaders, one "
+    "(x, y) pair, or {'data': DataFrame, 'target': column}"
 )
 
 

@@ -157,8 +157,8 @@ def _order_generator(batches: Iterable[Batch]) -> torch.Generator | None:
         return batches.generator
     if isinstance(batches, _LoaderBatches):
         loader = batches.loader
-        owners = (loader, getattr(loader, "sampler", None))
-        return next((owner.generator for owner in owners if getattr(owner, "generator", None) is not None), None)
+        owned = (getattr(owner, "generator", None) for owner in (loader, getattr(loader, "sampler", None)))
+        return next((generator for generator in owned if generator is not None), None)
     return None
 
 

@@ -91,9 +91,8 @@ def load_model(path: str | os.PathLike[str], family: Family, spec: TaskSpec) -> 
     return model.eval()
 
 
-def copy_weights(model: nn.Module) -> dict[str, Any]:
-    """Return a copy of a model's state dict in host memory; what is no tensor is copied as it is."""
-    weights = model.state_dict()
+def copy_weights(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's state dict with its tensors copied to host memory; the dict itself is changed and returned."""
     # In place, so that the module versions which the dict carries stay with it.
     for name, value in weights.items():
         weights[name] = value.to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)

@@ -5,36 +5,36 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from hypertune.errors import TaskError, TrialError, did_you_mean
-from hypertune.families.contract import Family, build_model
-from hypertune.records import Cost, TrialResult
+from hypertune.families.contract import Family
+from hypertune.records import TRIAL_STATE, Cost, Report, TrialResult
+from hypertune.space import SearchSpace
 from hypertune.tasks.contract import Task
-from hypertune.training.augment import Augment
-from hypertune.training.batches import make_batches
+from hypertune.training.assembly import Assembly, assemble
+from hypertune.training.batches import make_batches, order_state, set_order_state
 from hypertune.training.checkpoint import copy_weights, save_checkpoint
 from hypertune.training.devices import resolve_device
 from hypertune.training.divergence import LossMonitor, NonFiniteLoss, diverged
 from hypertune.training.early_stopping import EarlyStopping
 from hypertune.training.evaluate import evaluate
-from hypertune.training.hyperparameters import TrainingHyperparameters
-from hypertune.training.losses import example_losses, smooth_labels
-from hypertune.training.optimizers import make_optimizer, make_schedule
 from hypertune.training.precision import Precision
 from hypertune.training.seeds import derive_seed, deterministic_algorithms, seed_everything
 from hypertune.training.settings import TrainingSettings
 from hypertune.training.trial import Trial, TrialPruned
+from hypertune.training.trial_state import load_state, random_state, save_state, set_random_state
 
 __all__ = ["fit", "metric_names"]
 
-_EVALUATION_BATCH = 256
+_BEST, _SCHEDULE = "best.pt", "schedule.csv"
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
-    """Return the names of all metrics that `fit` reports after each epoch.
+    """Return the names of all metrics that `fit` reports after each epoch and that a study can select on.
 
     Raises:
         TaskError: One of the task's metrics is called ``loss``, which is taken.
@@ -44,7 +44,9 @@ def metric_names(task: Task) -> tuple[str, ...]:
     return ("train/loss", "val/loss", *(f"val/{name}" for name in task.metrics))
 
 
-def fit(trial: Trial, family: Family, task: Task, settings: TrainingSettings) -> TrialResult:
+def fit(
+    trial: Trial, family: Family, task: Task, settings: TrainingSettings, *, space: SearchSpace | None = None
+) -> TrialResult:
     """Train one configuration and return its best epoch.
 
     After each epoch ``train/loss`` (what was minimized: augmented inputs, smoothed labels, mean over the epoch),
@@ -52,24 +54,32 @@ def fit(trial: Trial, family: Family, task: Task, settings: TrainingSettings) ->
     memory; at the end they are written to ``best.pt`` in the trial's folder, and the test split is evaluated once, on
     them. A trial that returns no result leaves no checkpoint.
 
+    A self-tuning trial (``settings.self_tuning``) tunes on one part of the validation split and is evaluated and
+    selected on the other; its reports carry the current hyperparameters, and ``schedule.csv`` has them by step.
+
     Weight initialisation, the order of examples, augmentation, and what the model draws while it trains (dropout) are
     random streams of their own, derived from the trial's seed.
+
+    With ``settings.state_seconds``, the whole state of the trial is written to ``state.pt`` after an epoch when that
+    much time has passed; a trial that finds one in its folder continues from it, on the CPU bit by bit.
 
     Args:
         trial: The trial; its params are read by the family and by the training loop.
         family: The model family.
         task: Data, loss and metrics.
         settings: What all trials have in common.
+        space: The search space, for a self-tuning trial.
 
     Returns:
         The study metric at the best epoch as ``value``; that epoch's metrics, the test metrics and ``best_epoch`` as
-        ``metrics``; cost; path of the checkpoint.
+        ``metrics``; the self-tuned hyperparameters at that epoch as ``tuned``; cost; path of the checkpoint.
 
     Raises:
         TrialPruned: The pruner wants it, or the loss became NaN or infinite after the first report.
         Diverged: The loss became NaN or infinite before the first report.
         TrialError: A hyperparameter is out of range, the study metric is not reported, or the checkpoint cannot be
             written.
+        SpaceError: A hyperparameter cannot be tuned inside a trial.
         FamilyError: The model does not build.
         TaskError: The data or the loss are wrong.
         ConfigError: The device or precision is not to be had.
@@ -77,10 +87,10 @@ def fit(trial: Trial, family: Family, task: Task, settings: TrainingSettings) ->
     _check_metric(settings.metric, task)
     try:
         with deterministic_algorithms(settings.deterministic):
-            return _fit(trial, family, task, settings)
+            return _Fit(trial, family, task, settings, space).run()
     except BaseException as error:
         with contextlib.suppress(OSError):
-            (trial.folder / "best.pt").unlink(missing_ok=True)
+            (trial.folder / _BEST).unlink(missing_ok=True)
         if isinstance(error, torch.OutOfMemoryError):
             raise TrialError(
                 "the device is out of memory",
@@ -91,79 +101,170 @@ def fit(trial: Trial, family: Family, task: Task, settings: TrainingSettings) ->
         raise
 
 
-def _fit(trial: Trial, family: Family, task: Task, settings: TrainingSettings) -> TrialResult:
-    started = time.perf_counter()
-    hyperparameters = TrainingHyperparameters.from_params(trial.params, task.spec, batch_size=settings.batch_size)
-    device = resolve_device(settings.device, trial.worker)
-    precision = Precision(settings.dtype, device)
-    checkpoint = trial.folder / "best.pt"
+class _Fit:
+    """One trial's training, and the state it could be stopped and continued at: between two epochs."""
 
-    seed_everything(derive_seed(trial.seed, "model"))
-    model = build_model(family, trial.params, task.spec).to(device)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = make_optimizer(weights, hyperparameters)
-    schedule = make_schedule(optimizer, hyperparameters, epochs=settings.epochs)
-    train_loss = smooth_labels(task.loss, hyperparameters.label_smoothing)
-    augment = Augment(hyperparameters, seed=derive_seed(trial.seed, "augment"), device=device)
-    train = make_batches(
-        task.train,
-        batch_size=hyperparameters.batch_size,
-        device=device,
-        shuffle_seed=derive_seed(trial.seed, "shuffle"),
-        drop_single=True,
-    )
-    evaluation_batch = max(hyperparameters.batch_size, _EVALUATION_BATCH)
-    val = make_batches(task.val, batch_size=evaluation_batch, device=device)
-    stopping = EarlyStopping(settings.direction, settings.patience)
-    best_weights: dict[str, Any] = {}
-    best_metrics: dict[str, float] = {}
-    epochs, steps = 0, 0
+    def __init__(
+        self, trial: Trial, family: Family, task: Task, settings: TrainingSettings, space: SearchSpace | None
+    ) -> None:
+        self._started = self._written = time.perf_counter()
+        self._trial, self._task, self._settings = trial, task, settings
+        self._device = resolve_device(settings.device, trial.worker)
+        self._precision = Precision(settings.dtype, self._device)
+        self._parts: Assembly = assemble(
+            trial.params,
+            trial.seed,
+            family,
+            task,
+            settings,
+            device=self._device,
+            precision=self._precision,
+            space=space,
+        )
+        self._stopping = EarlyStopping(settings.direction, settings.patience)
+        self._best_weights: dict[str, Any] = {}
+        self._best_metrics: dict[str, float] = {}
+        self._best_tuned: dict[str, float] = {}
+        self._reports: list[Report] = []
+        self._epochs, self._steps = 0, 0
+        seed_everything(derive_seed(trial.seed, "training"))
+        self._continue()
 
-    seed_everything(derive_seed(trial.seed, "training"))
-    for epoch in range(settings.epochs):
-        lr = optimizer.param_groups[0]["lr"]
-        monitor = LossMonitor(device, steps)
+    def run(self) -> TrialResult:
+        for epoch in range(self._epochs, self._settings.epochs):
+            if self._stopping.should_stop:
+                break
+            metrics = self._epoch(epoch)
+            self._report(epoch, metrics)
+            self._save()
+        return self._result()
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        learner = self._parts.learner
+        lr = learner.optimizers[0].param_groups[0]["lr"]
+        monitor = LossMonitor(self._device, self._steps)
         try:
-            model.train()
-            for x, y in train:
-                outputs = precision.forward(model, augment(x))
-                loss = example_losses(train_loss, outputs, y).mean()
+            learner.start_epoch(epoch)
+            learner.module.train()
+            for x, y in self._parts.train:
+                loss = learner.step(x, y)
                 monitor.add(loss, len(x))
-                precision.step(loss, optimizer, weights, settings.grad_clip)
-                steps += 1
+                self._steps += 1
             metrics = {"train/loss": monitor.mean()}
-            schedule.step()
-            metrics |= {f"val/{name}": value for name, value in evaluate(model, val, task, precision).items()}
+            for schedule in self._parts.schedules:
+                schedule.step()
+            metrics |= self._evaluated("val", learner.module, self._parts.val)
             if not math.isfinite(metrics["val/loss"]):
-                raise NonFiniteLoss("validation", metrics["val/loss"], steps)
+                raise NonFiniteLoss("validation", metrics["val/loss"], self._steps)
         except NonFiniteLoss as error:
-            cost = Cost(epochs, steps, time.perf_counter() - started)
-            raise diverged(error, epoch=epoch, lr=lr, cost=cost) from None
-        epochs += 1
+            raise diverged(error, epoch=epoch, lr=lr, cost=self._cost()) from None
+        self._epochs = epoch + 1
+        return metrics | learner.metrics()
 
-        trial.report(epoch, metrics)
-        if trial.should_prune():
-            reason = f"pruned in epoch {epoch}: {settings.metric} {metrics[settings.metric]:.4g}"
-            raise TrialPruned(reason, Cost(epochs, steps, time.perf_counter() - started))
-        if stopping.update(epoch, metrics[settings.metric]):
+    def _report(self, epoch: int, metrics: dict[str, float]) -> None:
+        tuned = {name: float(value) for name, value in self._parts.learner.tuned().items()}  # type: ignore[arg-type]
+        value = metrics[self._settings.metric]
+        self._trial.report(epoch, metrics, tuned)
+        self._reports.append(Report(epoch, metrics, tuned))
+        if self._trial.should_prune():
+            reason = f"pruned in epoch {epoch}: {self._settings.metric} {value:.4g}"
+            raise TrialPruned(reason, self._cost())
+        if self._stopping.update(epoch, value):
             # In memory: a file for each better epoch took a tenth of the time of a small network's training.
-            best_weights, best_metrics = copy_weights(model), metrics
-        if stopping.should_stop:
-            break
+            self._best_weights = copy_weights(self._parts.learner.plain_state_dict())
+            self._best_metrics, self._best_tuned = metrics, tuned
 
-    if stopping.best_epoch is None:
-        raise TrialError("the study metric was never a finite number", where="study.metric", given=settings.metric)
-    model.load_state_dict(best_weights)
-    save_checkpoint(checkpoint, model, params=trial.params, epoch=stopping.best_epoch, metrics=best_metrics)
-    if task.test is not None:
-        test = make_batches(task.test, batch_size=evaluation_batch, device=device)
-        best_metrics |= {f"test/{name}": value for name, value in evaluate(model, test, task, precision).items()}
-    return TrialResult(
-        value=stopping.best_value,
-        metrics={**best_metrics, "best_epoch": float(stopping.best_epoch)},
-        cost=Cost(epochs, steps, time.perf_counter() - started),
-        checkpoint=str(checkpoint),
-    )
+    def _result(self) -> TrialResult:
+        best_epoch = self._stopping.best_epoch
+        if best_epoch is None:
+            raise TrialError(
+                "the study metric was never a finite number", where="study.metric", given=self._settings.metric
+            )
+        trial, model = self._trial, self._parts.model
+        model.load_state_dict(self._best_weights)
+        checkpoint = trial.folder / _BEST
+        save_checkpoint(
+            checkpoint,
+            model,
+            params={**trial.params, **_like(self._best_tuned, trial.params)},
+            epoch=best_epoch,
+            metrics=self._best_metrics,
+        )
+        metrics = dict(self._best_metrics)
+        if self._task.test is not None:
+            test = make_batches(self._task.test, batch_size=self._parts.evaluation_batch, device=self._device)
+            metrics |= self._evaluated("test", model, test)
+        if self._parts.schedule is not None:
+            self._parts.schedule.save(trial.folder / _SCHEDULE)
+        with contextlib.suppress(OSError):
+            (trial.folder / TRIAL_STATE).unlink(missing_ok=True)
+        return TrialResult(
+            value=self._stopping.best_value,
+            metrics={**metrics, "best_epoch": float(best_epoch)},
+            tuned=self._best_tuned,
+            cost=self._cost(),
+            checkpoint=str(checkpoint),
+        )
+
+    def _evaluated(self, split: str, module: torch.nn.Module, batches: Any) -> dict[str, float]:
+        results = evaluate(module, batches, self._task, self._precision)
+        return {f"{split}/{name}": value for name, value in results.items()}
+
+    def _cost(self) -> Cost:
+        return Cost(self._epochs, self._steps, time.perf_counter() - self._started)
+
+    def _save(self) -> None:
+        now = time.perf_counter()
+        if self._settings.state_seconds is None or now - self._written < self._settings.state_seconds:
+            return
+        save_state(
+            self._trial.folder / TRIAL_STATE,
+            {
+                "identity": self._identity(),
+                "learner": self._parts.learner.state_dict(),
+                "schedules": [schedule.state_dict() for schedule in self._parts.schedules],
+                "precision": self._precision.state_dict(),
+                "order": order_state(self._parts.train),
+                "random": random_state(),
+                "stopping": vars(self._stopping).copy(),
+                "best": (self._best_weights, self._best_metrics, self._best_tuned),
+                "reports": self._reports,
+                "epochs": self._epochs,
+                "steps": self._steps,
+                "seconds": now - self._started,
+            },
+        )
+        self._written = time.perf_counter()
+
+    def _continue(self) -> None:
+        path = self._trial.folder / TRIAL_STATE
+        if not path.exists():
+            return
+        state = load_state(path, self._device)
+        if state is None or state.get("identity") != self._identity():
+            return
+        self._parts.learner.load_state_dict(state["learner"])
+        for schedule, content in zip(self._parts.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(content)
+        self._precision.load_state_dict(state["precision"])
+        set_order_state(self._parts.train, state["order"])
+        vars(self._stopping).update(state["stopping"])
+        self._best_weights, self._best_metrics, self._best_tuned = state["best"]
+        self._epochs, self._steps = state["epochs"], state["steps"]
+        self._started -= state["seconds"]
+        set_random_state(state["random"])
+        self._reports = state["reports"]
+        for report in self._reports:  # the interrupted trial's record ends where it was interrupted
+            self._trial.report(report.step, report.metrics, report.tuned)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a state must agree on to continue it; how long training goes on may change."""
+        return {"params": dict(self._trial.params), "metric": self._settings.metric, "dtype": self._settings.dtype}
+
+
+def _like(tuned: Mapping[str, float], params: Mapping[str, Any]) -> dict[str, float | int]:
+    """Return tuned values as whole numbers where the start was one."""
+    return {name: int(value) if isinstance(params.get(name), int) else value for name, value in tuned.items()}
 
 
 def _check_metric(metric: str, task: Task) -> None:

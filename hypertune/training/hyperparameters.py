@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from types import MappingProxyType
 from typing import Any
 
+from hypertune.effects.catalogue import effects
 from hypertune.errors import TrialError, did_you_mean
 from hypertune.records import Params, TaskSpec
 
 __all__ = ["HYPERPARAMETERS", "TrainingHyperparameters"]
-
-_IMAGE_ONLY = ("shift", "rotate", "scale", "erase")
 
 
 def _number(
@@ -47,15 +45,10 @@ class TrainingHyperparameters:
         momentum: Decay rate of the running mean of gradients, in [0, 1): the momentum of ``sgd``, the first beta of
             ``adam`` and ``adamw``.
         batch_size: Examples in a batch, at least 1.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1); classification only.
         lr_schedule: ``constant``, or ``cosine``: epoch ``e`` of ``E`` trains with ``lr (1 + cos(pi e / E)) / 2``
             (Loshchilov, Hutter 2017, arXiv 1608.03983, equation 5, one cycle down to 0).
-        input_noise: Standard deviation of Gaussian noise added to the inputs while training, at least 0.
-        shift: Largest shift of an image along each axis, as a fraction of that side, in [0, 0.5].
-        rotate: Largest rotation of an image in degrees, in [0, 180].
-        scale: Largest relative zoom of an image, in [0, 0.9]: factors lie between ``1 / (1 + scale)`` and
-            ``1 + scale``.
-        erase: Side of one square erased from an image, as a fraction of its shorter side, in [0, 0.9].
+        effects: Value of each hyperparameter that acts on inputs, targets or losses, such as ``input_noise``, ``shift``
+            or ``label_smoothing``; only those that the trial's params have.
     """
 
     lr: float = _number(1e-3, "learning rate", without_low=True)
@@ -69,17 +62,8 @@ class TrainingHyperparameters:
         without_high=True,
     )
     batch_size: int = field(default=128, metadata={"doc": "examples in a batch", "low": 1})
-    label_smoothing: float = _number(
-        0.0, "share of the target spread evenly over all classes", 0.0, 1.0, without_high=True
-    )
     lr_schedule: str = _choice("constant", "course of the learning rate over the epochs", "constant", "cosine")
-    input_noise: float = _number(0.0, "standard deviation of Gaussian noise on the inputs while training")
-    shift: float = _number(0.0, "largest shift of an image while training, as a fraction of its side", 0.0, 0.5)
-    rotate: float = _number(0.0, "largest rotation of an image while training, in degrees", 0.0, 180.0)
-    scale: float = _number(0.0, "largest relative zoom of an image while training", 0.0, 0.9)
-    erase: float = _number(
-        0.0, "side of one square erased from an image while training, as a fraction of the image's side", 0.0, 0.9
-    )
+    effects: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_params(cls, params: Params, spec: TaskSpec, *, batch_size: int) -> TrainingHyperparameters:
@@ -94,37 +78,55 @@ class TrainingHyperparameters:
             TrialError: A value has the wrong type, is out of range, or does not apply to the task.
         """
         values: dict[str, Any] = {"batch_size": batch_size}
-        for entry in fields(cls):
+        for entry in _own():
             if entry.name in params:
                 values[entry.name] = _checked(entry.name, params[entry.name], entry.metadata)
-        made = cls(**values)
-        made._check_task(spec)
-        return made
-
-    def _check_task(self, spec: TaskSpec) -> None:
-        if self.label_smoothing and spec.kind != "classification":
-            raise TrialError(
-                "label smoothing needs classes",
-                where="params.label_smoothing",
-                given=self.label_smoothing,
-                expected=f"0 for the {spec.kind} task {spec.name!r}",
-                fix="remove label_smoothing from the space",
-            )
-        for name in _IMAGE_ONLY:
-            if getattr(self, name) and len(spec.input_shape) != 3:
-                raise TrialError(
-                    "an augmentation of images, and the inputs are none",
-                    where=f"params.{name}",
-                    given=getattr(self, name),
-                    expected=f"0 for inputs of shape {spec.input_shape}; images are (channels, height, width)",
-                    fix=f"remove {name} from the space",
-                )
+        known = effects()
+        acting = {name: _effect_value(name, params[name], spec) for name in known if name in params}
+        return cls(**values, effects=acting)
 
 
-HYPERPARAMETERS: Mapping[str, str] = MappingProxyType(
-    {entry.name: entry.metadata["doc"] for entry in fields(TrainingHyperparameters)}
-)
+class _Documentation(Mapping[str, str]):
+    """Live, because effects can be registered later."""
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts())
+
+    def __len__(self) -> int:
+        return len(self._texts())
+
+    def _texts(self) -> dict[str, str]:
+        own = {entry.name: str(entry.metadata["doc"]) for entry in _own()}
+        return own | {name: effect.hyperparameters[name].doc for name, effect in effects().items()}
+
+
+HYPERPARAMETERS: Mapping[str, str] = _Documentation()
 """Each hyperparameter the training loop reads, with one line of documentation."""
+
+
+def _own() -> list[Any]:
+    return [entry for entry in fields(TrainingHyperparameters) if entry.metadata]
+
+
+def _effect_value(name: str, value: object, spec: TaskSpec) -> float:
+    effect = effects()[name]
+    known = effect.hyperparameters[name]
+    bounds = {"low": known.low, "high": known.high, "without_low": False, "without_high": known.without_high}
+    number = _checked(name, value, bounds)
+    assert isinstance(number, int | float)
+    problem = effect.problem(spec) if number != known.default else None
+    if problem is not None:
+        raise TrialError(
+            "the task has no use for it",
+            where=f"params.{name}",
+            given=value,
+            expected=problem,
+            fix=f"remove {name} from the space",
+        )
+    return float(number)
 
 
 def _checked(name: str, value: object, metadata: Mapping[str, Any]) -> float | int | str:

@@ -8,6 +8,7 @@ from typing import get_args
 
 from hypertune.errors import ConfigError, did_you_mean
 from hypertune.records import Direction
+from hypertune.training.self_tuning_settings import SelfTuningSettings
 
 __all__ = ["DTYPES", "TrainingSettings"]
 
@@ -29,6 +30,8 @@ class TrainingSettings:
         deterministic: Ask torch for deterministic algorithms.
         metric: The study metric, such as ``val/loss``; never one of the test split.
         direction: Whether the study metric is minimized or maximized.
+        self_tuning: How trials tune themselves; None: they do not.
+        state_seconds: Seconds after which the state of a running trial is written again; None: never.
 
     Raises:
         ConfigError: A value is out of range, or the metric belongs to the test split.
@@ -43,6 +46,8 @@ class TrainingSettings:
     deterministic: bool = False
     metric: str = "val/loss"
     direction: Direction = "minimize"
+    self_tuning: SelfTuningSettings | None = None
+    state_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -53,12 +58,11 @@ class TrainingSettings:
                 raise ConfigError(
                     "not a count", where=f"trial.{name}", given=value, expected="a whole number of at least 1"
                 )
-        if self.grad_clip is not None and not (
-            isinstance(self.grad_clip, int | float) and math.isfinite(self.grad_clip) and self.grad_clip > 0
-        ):
-            raise ConfigError(
-                "not a norm", where="trial.grad_clip", given=self.grad_clip, expected="a finite number above 0, or null"
-            )
+        for name, what, low in (("grad_clip", "a norm", 0.0), ("state_seconds", "a time", -1e-9)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > low):
+                expected = "a finite number above 0, or null" if low == 0 else "a finite number of at least 0, or null"
+                raise ConfigError(f"not {what}", where=f"trial.{name}", given=value, expected=expected)
         _check_choice("trial.dtype", self.dtype, DTYPES)
         _check_choice("study.direction", self.direction, get_args(Direction))
         if self.metric.startswith("test/"):

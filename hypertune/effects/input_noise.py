@@ -1,0 +1,29 @@
+"""``input_noise``: Gaussian noise on the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hypertune.effects.contract import Effect, Hyperparameter, Values, per_example
+
+__all__ = ["EFFECT", "InputNoise"]
+
+
+class InputNoise(Effect):
+    """Gaussian noise of a given standard deviation on every entry of the inputs."""
+
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "input_noise": Hyperparameter("standard deviation of Gaussian noise on the inputs while training")
+    }
+
+    def inputs(self, x: Tensor, values: Values, generator: torch.Generator) -> Tensor:
+        """Add noise; see `Effect.inputs`."""
+        noise = torch.empty_like(x).normal_(generator=generator)
+        return x + per_example(values["input_noise"], x) * noise
+
+
+EFFECT = InputNoise()

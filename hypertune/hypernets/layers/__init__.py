@@ -1,0 +1,1 @@
+"""Best-response layers: one file = one kind of layer."""

@@ -1,0 +1,56 @@
+"""Find out which dropout modules a family's hyperparameter sets, by building models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from hypertune.families.contract import Family, build_model
+from hypertune.records import Params, TaskSpec
+from hypertune.space import SearchSpace
+
+__all__ = ["dropout_paths"]
+
+_POSITIONS = (0.61, 0.37)
+
+
+def dropout_paths(
+    family: Family, params: Params, spec: TaskSpec, space: SearchSpace, names: Collection[str]
+) -> dict[str, list[str]]:
+    """Return, for each hyperparameter that the family passes to dropout modules, the paths of these modules.
+
+    Two models are built, in each of which every hyperparameter has a value that no other one has; a module whose rate
+    is a hyperparameter's value in both is set by it. Torch's random state is left as it was.
+
+    Args:
+        family: The family.
+        params: The configuration; the values of ``names`` are replaced.
+        spec: The task.
+        space: Ranges of the hyperparameters.
+        names: The hyperparameters to look at.
+
+    Raises:
+        FamilyError: The family does not build.
+    """
+    found: dict[str, list[str]] | None = None
+    for position in _POSITIONS:
+        values = {
+            name: space.decode([position + 0.011 * index if other == name else 0.5 for other in space.names])[name]
+            for index, name in enumerate(names)
+        }
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(family, {**params, **values}, spec)
+        rates = {path: _rate(module) for path, module in model.named_modules()}
+        matching = {
+            name: [path for path, rate in rates.items() if rate is not None and rate == value]
+            for name, value in values.items()
+        }
+        found = matching if found is None else {n: [p for p in found[n] if p in matching[n]] for n in found}
+    return {name: paths for name, paths in (found or {}).items() if paths}
+
+
+def _rate(module: nn.Module) -> float | None:
+    rate = getattr(module, "p", None)
+    return float(rate) if isinstance(module, nn.modules.dropout._DropoutNd) and rate is not None else None
