@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Tests run one process per core; more threads inside each would only fight over them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench lint install
+.PHONY: demo test bench bench-methods lint install
 
 install: $(STAMP)
 
@@ -30,3 +30,8 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest -m bench --capture=no --timeout=7200
+
+# Every method on every task, five seeds: at most two hours on two cores; with QUICK=1 ten minutes. Goes on where a
+# stopped run was, and leaves tables, figure and raw results in tests/benchmarks/results.
+bench-methods: $(STAMP)
+	$(BIN)/python tests/benchmarks/run.py $(if $(QUICK),--quick)

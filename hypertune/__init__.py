@@ -9,7 +9,10 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it. Resolved on first use (PEP 562), so that `import hypertune` costs nothing.
 _PUBLIC = {
+    "STN": "hypertune.hypernets.stn",
     "Cost": "hypertune.records",
+    "DeltaSTN": "hypertune.hypernets.delta_stn",
+    "Effect": "hypertune.effects.contract",
     "Family": "hypertune.families.contract",
     "HypertuneError": "hypertune.errors",
     "SearchSpace": "hypertune.space",
@@ -18,6 +21,8 @@ _PUBLIC = {
     "Trial": "hypertune.training.trial",
     "TrialPruned": "hypertune.training.trial",
     "TrialResult": "hypertune.records",
+    "attach": "hypertune.hypernets.attach",
+    "register_effect": "hypertune.effects.catalogue",
     "resume_search": "hypertune.search",
     "run_search": "hypertune.search",
 }

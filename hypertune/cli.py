@@ -235,7 +235,11 @@ def _print_best(result: StudyResult) -> None:
     for name, param in best.params.items():
         tuned = f" -> {best.tuned[name]:.6g}" if name in best.tuned else ""
         shown = f"{param:.6g}" if isinstance(param, float) else str(param)
-        typer.echo(f"  {name}: {shown}{tuned}")
+        edge = best.metrics.get(f"tune/at_edge/{name}")
+        note = (
+            "" if edge is None else f"  (at the {'high' if edge > 0 else 'low'} end of its range: consider widening it)"
+        )
+        typer.echo(f"  {name}: {shown}{tuned}{note}")
 
 
 def _print_plan(plan: Plan) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import pytest
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
 
 from hypertune import registry
 from hypertune.samplers.contract import as_sampler
+from hypertune.samplers.stn import STNSampler
 from hypertune.space import SearchSpace
 
-SPACE = SearchSpace.from_mapping({"x": {"type": "float", "low": 0, "high": 10}, "y": {"choices": ["a", "b"]}})
+# Names that the suites do not use: a sampler that knows its space refuses an objective that suggests other ranges.
+SPACE = SearchSpace.from_mapping({"lr": {"type": "float", "low": 0, "high": 10}, "kind": {"choices": ["a", "b"]}})
 
 
 # The suite itself asks for things these samplers warn about: it uses experimental parts of Optuna, values outside a
@@ -28,3 +30,14 @@ class TestSampler(BasicSamplerTestCase):
     def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
         factory = registry.load("sampler", request.param)
         return lambda: as_sampler(factory, SPACE, seed=0, resumed_at=0, options={})
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:The distribution is specified by:UserWarning")
+@pytest.mark.filterwarnings("ignore:Inconsistent parameter values for distribution:UserWarning")
+class TestSTNSampler(RelativeSamplerTestCase):
+    """Ours without a space: it then proposes what the study's trials have in common."""
+
+    @pytest.fixture(params=[(), ("x", "x0", "a")], ids=["plain", "self-tuned"])
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
+        return lambda: STNSampler(self_tuned=request.param, seed=0, n_startup=1)

@@ -1,0 +1,105 @@
+"""What a sampler of ours knows of a study: points of the unit cube, where tuning ended, and values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from hypertune._unit_cube import encode_value
+from hypertune.errors import SpaceError
+from hypertune.records import TUNED
+from hypertune.space import SearchSpace
+
+__all__ = ["History"]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Trials of a study in the unit cube of its numeric hyperparameters.
+
+    Attributes:
+        names: Name of each axis.
+        x: Where trials started, ``(n, d)`` in [0, 1].
+        x_tuned: Where tuning inside them ended, ``(n, d)``; equal to ``x`` on axes that were not tuned.
+        moved: Whether a trial tuned anything, ``(n,)``.
+        y: Values, ``(n,)``, the smaller the better; infinite for a trial that was pruned before it had one.
+        pending: Where running trials started, ``(p, d)``.
+    """
+
+    names: tuple[str, ...]
+    x: NDArray[np.float64]
+    x_tuned: NDArray[np.float64]
+    moved: NDArray[np.bool_]
+    y: NDArray[np.float64]
+    pending: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        trials: Sequence[FrozenTrial],
+        distributions: Mapping[str, BaseDistribution],
+        direction: StudyDirection,
+        *,
+        current: int,
+    ) -> History:
+        """Read a study's trials; those that do not have all hyperparameters inside their ranges are left out.
+
+        Complete and pruned trials are learned from alike: a pruned one counts with its last report.
+
+        Args:
+            trials: All trials.
+            distributions: The numeric hyperparameters.
+            direction: Which values are better.
+            current: Number of the trial that is being proposed for; it is not pending.
+        """
+        space = SearchSpace(dict(distributions))
+        sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+        rows: list[tuple[NDArray[np.float64], NDArray[np.float64], bool, float]] = []
+        pending: list[NDArray[np.float64]] = []
+        for trial in trials:
+            try:
+                x = space.encode(trial.params)
+            except SpaceError:
+                continue
+            if trial.state is TrialState.RUNNING and trial.number != current:
+                pending.append(x)
+            elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                tuned = trial.user_attrs.get(TUNED) or {}
+                rows.append((x, _ended(x, tuned, distributions), bool(tuned), sign * _value(trial)))
+        size = len(distributions)
+        return cls(
+            tuple(distributions),
+            np.array([row[0] for row in rows]).reshape(-1, size),
+            np.array([row[1] for row in rows]).reshape(-1, size),
+            np.array([row[2] for row in rows], dtype=bool),
+            np.array([row[3] if math.isfinite(row[3]) else math.inf for row in rows]),
+            np.array(pending).reshape(-1, size),
+        )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def _ended(
+    x: NDArray[np.float64], tuned: Mapping[str, float], distributions: Mapping[str, BaseDistribution]
+) -> NDArray[np.float64]:
+    ended = x.copy()
+    for axis, (name, distribution) in enumerate(distributions.items()):
+        if name in tuned and math.isfinite(tuned[name]):
+            ended[axis] = np.clip(encode_value(tuned[name], distribution), 0.0, 1.0)
+    return ended
+
+
+def _value(trial: FrozenTrial) -> float:
+    if trial.state is TrialState.COMPLETE and trial.value is not None:
+        return trial.value
+    if trial.intermediate_values:
+        return trial.intermediate_values[max(trial.intermediate_values)]
+    return math.nan

@@ -1,0 +1,220 @@
+"""``stn``: the search around self-tuning trials."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats.qmc import Sobol
+
+from hypertune.errors import ConfigError
+from hypertune.samplers._expected_improvement import most_promising, normal_scores
+from hypertune.samplers._history import History
+from hypertune.samplers.contract import construct
+from hypertune.space import SearchSpace
+
+__all__ = ["SAMPLER", "STNSampler", "stn"]
+
+_logger = logging.getLogger(__name__)
+
+_NEAR = 0.3  # distance in the unit cube of the outer hyperparameters at which a trial's experience halves or so
+_SPREAD = 0.15
+_FIRST_LOOK = 2  # finished trials after which it is known whether the objective tunes inside its trials
+
+
+class STNSampler(BaseSampler):
+    """Searches what a self-tuning trial cannot tune, and starts each trial where good ones ended.
+
+    The numeric hyperparameters are proposed together. Outer ones (learning rate, width): first the centre of the
+    space, then a low-discrepancy sequence, then the point of the largest expected improvement under a Gaussian process
+    of (outer hyperparameters) -> (value after tuning). Self-tuned ones start in the middle of their ranges, later where
+    tuning ended in good trials with similar outer hyperparameters, plus a spread that shrinks as evidence grows: tuning
+    finds its way from a start that regularizes too much more easily than from one that hardly regularizes.
+
+    Categorical and conditional hyperparameters come from ``independent_sampler``. Running trials count as if they had
+    the value the model predicts for them. Pruned trials are learned from like complete ones. Nothing is kept between
+    proposals but the seed: a resumed study goes on as an uninterrupted one would.
+
+    If the objective does not tune inside its trials, all hyperparameters become outer ones, and it is said once.
+
+    Args:
+        space: The search space; None: what the study's trials have in common.
+        self_tuned: Names tuned inside trials; those the space marks by default.
+        seed: Seed of all proposals; None: a random one.
+        n_startup: Trials before the model is used, at least 1.
+        start: Where self-tuned hyperparameters first start, as a share of their (scaled) range, in [0, 1].
+        explore: Probability that a trial starts self-tuned hyperparameters anywhere, in [0, 1].
+        independent_sampler: For categorical and conditional hyperparameters; a multivariate TPE by default.
+
+    Raises:
+        ConfigError: An option is out of range, or ``self_tuned`` names something the space does not have.
+    """
+
+    self_tuning = True
+
+    def __init__(
+        self,
+        space: SearchSpace | Mapping[str, BaseDistribution] | None = None,
+        *,
+        self_tuned: Collection[str] | None = None,
+        seed: int | None = None,
+        n_startup: int = 4,
+        start: float = 0.45,
+        explore: float = 0.1,
+        independent_sampler: BaseSampler | None = None,
+    ) -> None:
+        if isinstance(n_startup, bool) or not isinstance(n_startup, int) or n_startup < 1:
+            raise _wrong("n_startup", n_startup, "a whole number of at least 1")
+        for name, value in (("start", start), ("explore", explore)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise _wrong(name, value, "a number in [0, 1]")
+        if isinstance(space, Mapping):
+            space = SearchSpace(space)
+        marked = space.self_tuned if space is not None else frozenset()
+        self._self_tuned = frozenset(marked if self_tuned is None else self_tuned)
+        for name in self._self_tuned:
+            if space is not None and name not in space.distributions:
+                raise _wrong("self_tuned", name, f"names of the space: {', '.join(space.names)}")
+        self._space = space
+        self._common = IntersectionSearchSpace(include_pruned=True)
+        self._n_startup = n_startup
+        self._start = float(start)
+        self._explore = float(explore)
+        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._independent = independent_sampler or construct(
+            TPESampler, {"multivariate": True, "seed": self._seed}, {}, where="sampler"
+        )
+        self._told = False
+
+    def reseed_rng(self) -> None:
+        """Take a new random seed, as Optuna asks of samplers in parallel processes."""
+        self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._independent.reseed_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the numeric hyperparameters."""
+        known = self._common.calculate(study) if self._space is None else self._space.distributions
+        return {
+            name: distribution
+            for name, distribution in known.items()
+            if not isinstance(distribution, CategoricalDistribution) and not distribution.single()
+        }
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Propose the numeric hyperparameters of one trial."""
+        if not search_space:
+            return {}
+        if len(study.directions) > 1:
+            raise ValueError("STNSampler optimizes a single objective; the study has several")
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
+        history = History.of(trials, search_space, study.direction, current=trial.number)
+        return SearchSpace(dict(search_space)).decode(self.propose(history, trial.number))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Sample a categorical or conditional hyperparameter."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Tell the independent sampler that a trial begins."""
+        self._independent.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Tell the independent sampler how a trial ended."""
+        self._independent.after_trial(study, trial, state, values)
+
+    def propose(self, history: History, number: int) -> NDArray[np.float64]:
+        """Return where a trial starts: a function of the history, the trial's number, and the seed.
+
+        Args:
+            history: Finished and running trials.
+            number: Number of the trial, from 0.
+
+        Returns:
+            ``(d,)`` in [0, 1], on the axes of ``history.names``.
+        """
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        tuned = np.array([name in self._self_tuned for name in history.names])
+        if not self._tunes(history):
+            tuned[:] = False
+        point = np.empty(len(history.names))
+        point[~tuned] = self._outer(history, ~tuned, number, seed)
+        point[tuned] = self._starts(history, tuned, point[~tuned], seed)
+        return point
+
+    def _tunes(self, history: History) -> bool:
+        if not self._self_tuned.intersection(history.names):
+            tunes, why = False, "no hyperparameter is marked self_tune"
+        else:
+            tunes = bool(history.moved.any()) or len(history) < _FIRST_LOOK
+            why = "the objective reports no tuned values"
+        if not tunes and not self._told:
+            self._told = True
+            _logger.warning("STNSampler searches all hyperparameters over trials: %s", why)
+        return tunes
+
+    def _outer(self, history: History, outer: NDArray[np.bool_], number: int, seed: int) -> NDArray[np.float64]:
+        size = int(outer.sum())
+        if size == 0:
+            return np.empty(0)
+        startup = self._n_startup if size < len(history.names) else max(self._n_startup, min(10, 2 * size))
+        usable = np.isfinite(history.y)
+        if number < startup or usable.sum() < 2 or np.unique(history.y[usable]).size < 2:
+            return self._spread_out(size, number)
+        return most_promising(history.x[:, outer], history.y, history.pending[:, outer], seed=seed)
+
+    def _spread_out(self, size: int, number: int) -> NDArray[np.float64]:
+        if number == 0:
+            return np.full(size, 0.5)
+        points = Sobol(size, seed=np.random.default_rng(self._seed)).fast_forward(number)
+        point: NDArray[np.float64] = points.random(1)[0]
+        return point
+
+    def _starts(
+        self, history: History, tuned: NDArray[np.bool_], outer: NDArray[np.float64], seed: int
+    ) -> NDArray[np.float64]:
+        rng = np.random.default_rng(seed)
+        size = int(tuned.sum())
+        if size == 0:
+            return np.empty(0)
+        ended = history.moved & np.isfinite(history.y)
+        if not ended.any():
+            spread = 0.0 if len(history) + len(history.pending) == 0 else _SPREAD / 2
+            return np.clip(self._start + rng.normal(0.0, spread, size), 0.0, 1.0)
+        if rng.random() < self._explore:
+            return rng.uniform(0.1, 0.9, size)
+        distances = np.linalg.norm(history.x[ended][:, ~tuned] - outer, axis=1)
+        quality = -1.5 * normal_scores(history.y[ended])
+        weights = np.exp(quality - 0.5 * (distances / _NEAR) ** 2 - np.max(quality))
+        total = weights.sum()
+        weights = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
+        centre = history.x_tuned[ended][rng.choice(len(weights), p=weights)][tuned]
+        spread = _SPREAD / math.sqrt(1 + ended.sum() / 4)
+        start: NDArray[np.float64] = np.clip(centre + rng.normal(0.0, spread, size), 0.0, 1.0)
+        return start
+
+
+def stn(space: SearchSpace, *, seed: int, resumed_at: int = 0, **options: Any) -> BaseSampler:
+    """Build an `STNSampler`; it keeps no state, so a resumed search needs no other seed."""
+    return construct(STNSampler, {"space": space, "seed": seed}, options, where="sampler")
+
+
+stn.self_tuning = True  # type: ignore[attr-defined]  # its trials tune themselves unless the config says otherwise
+SAMPLER = stn
+
+
+def _wrong(option: str, value: object, expected: str) -> ConfigError:
+    return ConfigError("out of range", where=f"sampler.{option}", given=value, expected=expected)

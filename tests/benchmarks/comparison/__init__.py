@@ -1,0 +1,1 @@
+"""Methods x tasks x seeds at equal budgets; run by ``tests/benchmarks/run.py``."""

@@ -1,0 +1,90 @@
+"""Cells of methods that tune inside a trial."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from comparison.study import search, trial_seed
+from comparison.tasks import BenchmarkTask
+from comparison.trajectory import Point, Trajectory
+from hypertune.records import Assignment
+from hypertune.samplers.stn import STNSampler
+from hypertune.training.fit import fit
+from hypertune.training.self_tuning_settings import SelfTuningSettings
+from hypertune.training.trial import Diverged, Trial, TrialPruned
+
+__all__ = ["plain_single", "self_tuning_cell", "self_tuning_study", "stn", "stn_single"]
+
+_FULL_TRIALS = 2
+_START = 0.45
+
+
+def self_tuning_cell(
+    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, self_tuning: Any
+) -> list[Point]:
+    """Train one self-tuning trial, twice as long as a full trial.
+
+    What it tunes starts in the middle of its range, as `STNSampler` starts its first trial; the rest is the task's
+    start, which every peer gets as its first trial.
+
+    Args:
+        benchmark: The task.
+        seed: Seed of the data split and of the trial.
+        budget: Epochs that a peer may spend; the trial stays within them.
+        folder: A folder for the trial's files.
+        self_tuning: The trial's self-tuning settings.
+    """
+    trajectory = Trajectory(min(budget, _FULL_TRIALS * benchmark.epochs))
+    params = {**benchmark.fixed, **benchmark.start, **(_middle(benchmark) if self_tuning else {})}
+    trial = Trial(Assignment(0, params, trial_seed(seed, 0), str(folder)), lambda report: False)
+    settings = benchmark.settings(trajectory.budget, self_tuning=self_tuning)
+    try:
+        result = fit(trial, benchmark.family, benchmark.data(seed), settings, space=benchmark.space)
+    except (Diverged, TrialPruned) as failed:
+        trajectory.pay(max(1, failed.cost.epochs))
+    else:
+        trajectory.pay(result.cost.epochs, result.value, result.metrics["test/loss"])
+    return trajectory.finish()
+
+
+def self_tuning_study(
+    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, sampler: BaseSampler, self_tuning: Any
+) -> list[Point]:
+    """Run a study of self-tuning trials with the epochs that peers have; see `study.search`."""
+    train = partial(fit, space=benchmark.space)
+    return search(
+        benchmark,
+        seed,
+        budget,
+        folder,
+        sampler=sampler,
+        train=train,
+        first=_middle(benchmark),
+        self_tuning=self_tuning,
+    )
+
+
+def stn(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
+    """Search with `STNSampler` around self-tuning trials, as long as the peers' full trials."""
+    sampler = STNSampler(benchmark.space, seed=seed)
+    return self_tuning_study(benchmark, seed, budget, folder, sampler=sampler, self_tuning=SelfTuningSettings())
+
+
+def stn_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
+    """Train one self-tuning trial with the default settings."""
+    return self_tuning_cell(benchmark, seed, budget, folder, self_tuning=SelfTuningSettings())
+
+
+def plain_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
+    """Train the task's start as long as the single self-tuning trial: what its length alone is worth."""
+    return self_tuning_cell(benchmark, seed, budget, folder, self_tuning=None)
+
+
+def _middle(benchmark: BenchmarkTask) -> dict[str, Any]:
+    space = benchmark.space
+    middle = space.decode([_START] * len(space))
+    return {name: middle[name] for name in space.names if name in space.self_tuned}
