@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ SMALL = {
         None,
     ),
     "own_model": (["study.n_trials=5"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
+    "self_tuning": (
+        ["study.n_trials=2", "trial.epochs=3", "family.width=8", "family.depth=1"],
+        lambda result: set(result.best.tuned) >= {"dropout", "weight_decay", "shift"},
+    ),
     "own_training": (["study.n_trials=8"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
 }
 
@@ -41,3 +46,10 @@ def test_example(name, tmp_path, monkeypatch):
     assert result.best is not None
     if good is not None:
         assert good(result), result.best
+
+
+def test_the_self_tuning_loop_runs(monkeypatch):
+    spec = importlib.util.spec_from_file_location("self_tuning_loop", EXAMPLES / "self_tuning_loop.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.main(epochs=12) > 0.9
