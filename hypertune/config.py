@@ -103,7 +103,7 @@ class SelfTuningConfig(_Section):
     warmup: float = Field(0.08, ge=0, lt=1, description="Share of the epochs before tuning starts.")
     train_steps: int = Field(5, ge=1, description="Weight steps between two rounds of tuning.")
     tune_steps: int = Field(1, ge=1, description="Tune steps in a round.")
-    lr: float = Field(0.1, gt=0, description="Learning rate of the unconstrained hyperparameters (Adam).")
+    lr: float = Field(0.05, gt=0, description="Learning rate of the unconstrained hyperparameters (Adam).")
     scale: float = Field(0.5, gt=0, description="Initial standard deviation of their perturbation.")
     tune_scale: bool = Field(True, description="Whether the perturbation scales are tuned too.")
     entropy: float = Field(1e-3, ge=0, description="Weight of the entropy bonus on the scales.")

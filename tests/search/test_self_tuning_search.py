@@ -11,8 +11,11 @@ import pytest
 from hypertune import run_search
 from hypertune.config import Config
 from hypertune.errors import ConfigError, HypertuneError, SpaceError
+from hypertune.objectives import FamilyObjective
 from hypertune.records import Reported
 from hypertune.search import check_search
+from hypertune.space import SearchSpace
+from hypertune.training.self_tuning_settings import SelfTuningSettings
 
 SPACE = {
     "lr": {"type": "float", "low": 0.003, "high": 0.1, "log": True},
@@ -136,3 +139,8 @@ def test_weights_and_activations_can_be_acted_on_by_name_and_by_binding(tmp_path
     given["study"]["n_trials"] = 1
     result = run_search(given, quiet=True)
     assert {"weight_noise", "activation_penalty", "head_decay"} <= set(result.best.tuned)
+
+
+def test_the_config_has_the_training_rooms_defaults():
+    read = Config.from_mapping(config(Path(), trial={"self_tuning": True}))
+    assert FamilyObjective(read, SearchSpace.load(SPACE)).settings().self_tuning == SelfTuningSettings()
