@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hypertune.hypernets.context import Context, ContextHook
@@ -36,5 +37,18 @@ class _Penalty(ContextHook):
         if not module.training or values is None:
             return
         activations: Tensor = outputs[0] if isinstance(outputs, tuple) else outputs
-        squares = activations.float().abs().square().flatten(1).mean(dim=1)
-        self.context.penalties.append(values[self.name] * squares)
+        is_complex = activations.is_complex()
+        if is_complex:
+            activations = torch.view_as_real(activations)
+        # At least single precision: squares overflow half precision early.
+        if activations.dtype in (torch.float16, torch.bfloat16):
+            activations = activations.float()
+        strengths = values[self.name]
+        if len(strengths) > 1:
+            axis = 1 if getattr(module, "batch_first", True) is False else 0
+            rows = self.context.examples(activations, len(strengths), path=self.path, batch_axis=axis)
+        else:
+            # With one strength for all the mean over the batch, ``(1,)``, is what the mean loss needs.
+            rows = activations.reshape(1, -1)
+        entries = rows.shape[1] // 2 if is_complex else rows.shape[1]
+        self.context.penalized.append((strengths / entries).sqrt()[:, None].to(rows.dtype) * rows)

@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypertune.effects.catalogue import effects
 from hypertune.errors import FamilyError, SpaceError
 from hypertune.hypernets.activation_penalty import penalize_activations
 from hypertune.hypernets.binding import Bindings, Target, resolve_bindings
@@ -87,30 +89,65 @@ class ResponseModel(nn.Module):
         Returns:
             Outputs, and ``(batch,)`` or ``(1,)``; None when no hyperparameter adds to the loss.
         """
-        with self.context.using(displacement, values) as context:
+        outputs, penalized = self.outputs_and_penalized(x, displacement, values)
+        return outputs, None if values is None else self.penalty(penalized, displacement, values)
+
+    def outputs_and_penalized(
+        self, x: Any, displacement: Tensor | None = None, values: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs, and what `penalty` squares.
+
+        Args:
+            x: As for `forward`.
+            displacement: As for `forward`.
+            values: As for `forward`.
+
+        Returns:
+            Outputs, and tensors ``(batch or 1, entries)``; see `Context.penalized`.
+        """
+        plain = displacement is None
+        with (
+            self.context.using(displacement, values) as context,
+            contextlib.nullcontext() if plain else _no_fast_path(),
+        ):
             outputs: Tensor = self.model(x)
-            penalties = list(context.penalties)
-        if values is not None:
-            for name, paths in self.bindings.paths["weight_decay"].items():
-                penalties.append(0.5 * values[name] * self.squared_norm(displacement, paths))
+            return outputs, list(context.penalized)
+
+    def penalty(
+        self, penalized: Sequence[Tensor], displacement: Tensor | None, values: Mapping[str, Tensor]
+    ) -> Tensor | None:
+        """Return what must be added to each example's loss: activations, decay of its weights.
+
+        Args:
+            penalized: From `outputs_and_penalized`.
+            displacement: As for `forward`.
+            values: As for `forward`.
+
+        Returns:
+            ``(batch,)`` or ``(1,)``; None when no hyperparameter adds to the loss.
+        """
+        penalties = [rows.square().sum(dim=1) for rows in penalized]
+        for name, paths in self.bindings.paths["weight_decay"].items():
+            penalties.append(0.5 * values[name] * self.squared_norm(displacement, paths))
         if not penalties:
-            return outputs, None
+            return None
         total = penalties[0]
         for penalty in penalties[1:]:
             total = total + penalty
-        return outputs, total
+        return total
 
     def squared_norm(self, displacement: Tensor | None, paths: Collection[str] | None = None) -> Tensor:
         """Return the squared L2 norm of all trainable weights, each example's own ones.
 
         Args:
             displacement: ``(batch, h)``, ``(1, h)`` or None.
-            paths: Modules to count; all by default.
+            paths: Modules to count; all by default. A parameter that several of them share counts once.
 
         Returns:
             ``(batch,)`` or ``(1,)``.
         """
         total = torch.zeros(1, device=self.hyperparameters.raw.device)
+        seen: set[nn.Parameter] = set()
         for path, layer in self._owners():
             if paths is not None and path not in paths:
                 continue
@@ -118,15 +155,20 @@ class ResponseModel(nn.Module):
                 total = total + layer.squared_norm(displacement)
             else:
                 for weight in layer.parameters(recurse=False):
-                    if weight.requires_grad:
+                    if weight.requires_grad and weight not in seen:
+                        seen.add(weight)
                         total = total + weight.abs().square().sum()
         return total
 
     def general_parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the trainable plain weights: what the plain model would train."""
+        seen: set[nn.Parameter] = set()
         for _, layer in self._owners():
             plain = layer.plain.parameters() if isinstance(layer, ResponseLayer) else layer.parameters(recurse=False)
-            yield from (weight for weight in plain if weight.requires_grad)
+            for weight in plain:
+                if weight.requires_grad and weight not in seen:
+                    seen.add(weight)
+                    yield weight
 
     def response_parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the parameters of the response."""
@@ -241,7 +283,7 @@ def attach(
     space: SearchSpace,
     start: Params,
     *,
-    outside: Collection[str] = (),
+    outside: Collection[str] | None = None,
     bind: Mapping[str, Target] | None = None,
     rank: int = 0,
     include: Sequence[str | type[nn.Module]] = ("*",),
@@ -258,7 +300,8 @@ def attach(
         model: Any module.
         space: Its self-tuned hyperparameters are tuned; all of them when none is marked.
         start: Values to start from, by name.
-        outside: Names of hyperparameters that act outside the model, on inputs, targets or losses.
+        outside: Names of hyperparameters that act outside the model, on inputs, targets or losses; those of all known
+            effects by default.
         bind: What hyperparameters act on, where the name does not tell; see `binding.resolve_bindings`.
         rank: 0: the weights of each output unit grow and shrink as a whole. r > 0: they move along r learned
             directions, at the cost of as many further products with the input.
@@ -281,7 +324,7 @@ def attach(
         if name not in start:
             raise SpaceError("value is missing", where=f"start.{name}", fix="give every tuned hyperparameter a start")
     hyperparameters = TunedHyperparameters(tuned, start, scale=scale)
-    bindings = resolve_bindings(model, names, bind=bind or {}, outside=outside)
+    bindings = resolve_bindings(model, names, bind=bind or {}, outside=effects() if outside is None else outside)
     context = Context(batch_axes)
     model = copy.deepcopy(model)
     tied = _shared_parameters(model)
@@ -321,6 +364,17 @@ def attach(
     return ResponseModel(replaced, hyperparameters, context, bindings, treated, untreated).to(device)
 
 
+@contextlib.contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """Keep torch's transformer layers from reading their layers' weights in place of calling them."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def _stays_plain(
     path: str,
     module: nn.Module,
@@ -352,14 +406,23 @@ def _shared_parameters(model: nn.Module) -> set[int]:
 
 
 def _replaced(module: nn.Module, replacement: Any) -> nn.Module:
-    """Replace modules below ``module``, and it itself, wherever ``replacement(module)`` gives another one."""
-    new = replacement(module)
-    if new is not None:
-        return new  # type: ignore[no-any-return]
-    for name, child in list(module._modules.items()):
-        if child is not None:
-            module._modules[name] = _replaced(child, replacement)
-    return module
+    """Replace modules below ``module``, and it itself, wherever ``replacement(module)`` gives another one.
+
+    A module that appears twice is replaced by one module, and what replaces a module is not searched.
+    """
+    done: dict[int, nn.Module] = {}
+
+    def visit(module: nn.Module) -> nn.Module:
+        if id(module) not in done:
+            new = replacement(module)
+            done[id(module)] = module if new is None else new
+            if new is None:
+                for name, child in list(module._modules.items()):
+                    if child is not None:
+                        module._modules[name] = visit(child)
+        return done[id(module)]
+
+    return visit(module)
 
 
 def _plain(module: nn.Module, rates: Mapping[str, float]) -> nn.Module | None:

@@ -71,7 +71,7 @@ def resolve_bindings(
                 expected=f"one of {', '.join(names)}",
                 fix=did_you_mean(name, names),
             )
-    modules = {path: module for path, module in model.named_modules() if path}
+    modules = dict(model.named_modules())
     dropouts = [path for path, module in modules.items() if is_dropout(module)]
     paths: dict[str, dict[str, tuple[str, ...]]] = {action: {} for action in ACTIONS}
     for name in names:

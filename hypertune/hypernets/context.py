@@ -27,27 +27,28 @@ class Context:
             None: nothing acts (dropout off and so on).
         batch_axes: Axis of the batch in the inputs of layers whose path matches a pattern, 0 elsewhere; ``"merged"``
             for inputs whose first axis is batch times something, the batch varying slowest.
-        penalties: Extra loss per example, ``(batch,)`` each, that modules add during a forward (activation
-            regularization); emptied by `using`.
+        penalized: What modules add to each example's loss during a forward, as tensors ``(batch or 1, entries)`` whose
+            sum of squares over the entries it is (activation regularization); emptied by `using`. Squares are taken
+            later, so that a model that was linearised still has a penalty that is quadratic.
     """
 
     def __init__(self, batch_axes: Mapping[str, BatchAxis] | None = None) -> None:
         self.response: Tensor | None = None
         self.values: Mapping[str, Tensor] | None = None
         self.batch_axes = dict(batch_axes or {})
-        self.penalties: list[Tensor] = []
+        self.penalized: list[Tensor] = []
 
     @contextlib.contextmanager
     def using(self, response: Tensor | None = None, values: Mapping[str, Tensor] | None = None) -> Iterator[Context]:
         """Make the layers respond to ``response`` and act with ``values`` inside the block."""
-        before = (self.response, self.values, self.penalties)
-        self.response, self.values, self.penalties = response, values, []
+        before = (self.response, self.values, self.penalized)
+        self.response, self.values, self.penalized = response, values, []
         try:
             yield self
         finally:
             self.response, self.values = before[:2]
-            # The penalties stay readable through the yielded block only.
-            self.penalties = before[2]
+            # They stay readable through the yielded block only.
+            self.penalized = before[2]
 
     def align(
         self, rows: Tensor, x: Tensor, *, path: str, feature_axis: int | None = None, batch_axis: BatchAxis = 0
@@ -88,18 +89,20 @@ class Context:
             rows = rows.transpose(0, 1)
         return rows.reshape(shape)
 
-    def examples(self, x: Tensor, batch: int, *, path: str) -> Tensor:
+    def examples(self, x: Tensor, batch: int, *, path: str, batch_axis: BatchAxis = 0) -> Tensor:
         """Return ``x`` as ``(batch, everything else)``, wherever its batch axis is.
 
         Args:
             x: Any tensor with a batch axis.
             batch: Number of examples.
             path: Path of the module that made it, for ``batch_axes`` and the error message.
+            batch_axis: Axis of the batch where ``batch_axes`` declares none.
 
         Raises:
             FamilyError: ``x`` has no batch axis where it is expected.
         """
-        axis = self._declared(path) or 0
+        declared = self._declared(path)
+        axis = batch_axis if declared is None else declared
         if axis == "merged":
             if not x.dim() or x.shape[0] % batch:
                 raise self._misplaced(batch, x, path, axis)

@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam, Optimizer
 
 from hypertune.effects.pipeline import Effects
@@ -102,7 +101,7 @@ class TuningOptions:
         grad_clip: Largest global norm of the weights' gradient; None: not clipped.
     """
 
-    lr: float = 0.1
+    lr: float = 0.05
     scale_lr: float | None = None
     tune_scale: bool = True
     entropy: float = 1e-3
@@ -118,7 +117,7 @@ class BestResponse(ABC):
     Args:
         model: The model with its hyperparameters.
         loss: Loss per example: ``loss(outputs, targets) -> (batch,)``.
-        effects: Effects of the hyperparameters that act outside the model.
+        effects: Effects of the hyperparameters that act outside the model; made from the model's by default.
         weights: Makes the optimizer of the plain weights; it must not decay weights whose decay is tuned.
         response: Makes the optimizer of the response; that of the weights by default.
         hyperparameters: Makes the optimizer of lambda and, in a second call, of the scales; Adam with ``options``'
@@ -152,11 +151,11 @@ class BestResponse(ABC):
         self.loss = loss
         self.options = options or TuningOptions()
         self.precision = precision or FullPrecision()
-        self.effects = effects
+        device = model.hyperparameters.raw.device
+        self.effects = effects or Effects(model.bindings.outside, seed=seed, device=device)
         self.constants = dict(constants or {})
         self.rollbacks = 0
         tuned = model.hyperparameters
-        device = tuned.raw.device
         self._general = list(model.general_parameters())
         self._responses = list(model.response_parameters())
         self.weight_optimizer = weights(self._general)
@@ -184,9 +183,9 @@ class BestResponse(ABC):
     def tune_step(self, x: Tensor, y: Tensor) -> Tensor:
         """Move the hyperparameters down the gradient of the validation loss through the best response.
 
-        Dropout, noise and augmentation are off, and normalization uses its running statistics: this is the loss that
-        the deployed model will have. A step whose loss or gradient is not finite puts lambda back to its last good
-        value and counts in ``rollbacks``.
+        The model is in evaluation mode: dropout, tuned or not, noise and augmentation are off, and normalization uses
+        its running statistics. This is the loss that the deployed model will have. A step whose loss or gradient is not
+        finite puts lambda back to its last good value and counts in ``rollbacks``.
 
         Args:
             x: ``(batch, ...)`` of the tuning split.
@@ -246,7 +245,7 @@ class BestResponse(ABC):
             "centre": self.centre.clone(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers()],
             "generator": self._generator.get_state(),
-            "effects": None if self.effects is None else self.effects.state_dict(),
+            "effects": self.effects.state_dict(),
             "good": self._good,
             "rollbacks": self.rollbacks,
         }
@@ -263,8 +262,7 @@ class BestResponse(ABC):
                 optimizer.load_state_dict(content)
             self.centre = state["centre"].to(self.centre)
             self._generator.set_state(state["generator"].cpu())
-            if self.effects is not None:
-                self.effects.load_state_dict(state["effects"])
+            self.effects.load_state_dict(state["effects"])
             self._good = copy.deepcopy(state["good"])
             self.rollbacks = state["rollbacks"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
@@ -290,32 +288,27 @@ class BestResponse(ABC):
 
     def _training_loss(self, x: Tensor, y: Tensor, displacement: Tensor | None, raw: Tensor) -> Tensor:
         """Return the mean training loss at given displacements under the hyperparameters ``raw``."""
-        outputs, penalty, finish = self._training_outputs(x, y, displacement, raw)
-        losses: Tensor = finish(outputs)
-        return (losses if penalty is None else losses + penalty).mean()
+        values = self.model.hyperparameters.values(raw)
+        outputs, penalized, finish = self._training_outputs(x, y, displacement, values)
+        return self._mean(finish(outputs), self.model.penalty(penalized, displacement, values))
 
     def _training_outputs(
-        self, x: Tensor, y: Tensor, displacement: Tensor | None, raw: Tensor
-    ) -> tuple[Tensor, Tensor | None, Callable[[Tensor], Tensor]]:
-        values = self.model.hyperparameters.values(raw)
-        if self.effects is None:
-            outputs, penalty = self._forward(x, displacement, values)
-            return outputs, penalty, lambda made: self.loss(made, y)
-        effects = self.effects
+        self, x: Tensor, y: Tensor, displacement: Tensor | None, values: Mapping[str, Tensor]
+    ) -> tuple[Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
+        """Return outputs, what the penalties square, and the way from outputs to the loss of each example."""
         acting: dict[str, Tensor | float] = {
             **self.constants,
             **{name: values[name] for name in self.model.bindings.outside},
         }
-        batch = effects.apply(x, y, acting)
-        outputs, penalty = self._forward(batch.x, displacement, values)
-        return outputs, penalty, lambda made: effects.example_losses(self.loss, made, batch, acting)
-
-    def _forward(
-        self, x: Tensor, displacement: Tensor | None, values: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
+        batch = self.effects.apply(x, y, acting)
         with self.precision.autocast():
-            outputs, penalty = self.model.outputs_and_penalties(x, displacement, values)
-        return outputs.float() if outputs.dtype in _REDUCED else outputs, penalty
+            outputs, penalized = self.model.outputs_and_penalized(batch.x, displacement, values)
+        outputs = outputs.float() if outputs.dtype in _REDUCED else outputs
+        return outputs, penalized, lambda made: self.effects.example_losses(self.loss, made, batch, acting)
+
+    @staticmethod
+    def _mean(losses: Tensor, penalty: Tensor | None) -> Tensor:
+        return losses.mean() if penalty is None else (losses + penalty).mean()
 
     def _optimizers(self) -> list[Optimizer]:
         optimizers = [self.weight_optimizer, self.response_optimizer, self._lambda_optimizer]
@@ -347,12 +340,18 @@ def _make(make: MakeOptimizer | None, parameter: nn.Parameter, lr: float) -> Opt
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Let normalization layers use their running statistics inside the block, without changing them."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
-    for norm in norms:
-        norm.eval()
+    """Put all modules in evaluation mode inside the block."""
+    training = [module for module in model.modules() if module.training]
+    recurrent = {module: module.dropout for module in training if isinstance(module, nn.RNNBase)}
     try:
+        for module in training:
+            # The backward pass of cuDNN's recurrent kernels needs training mode.
+            module.training = module in recurrent
+        for module in recurrent:
+            module.dropout = 0.0
         yield
     finally:
-        for norm in norms:
-            norm.train()
+        for module in training:
+            module.training = True
+        for module, rate in recurrent.items():
+            module.dropout = rate

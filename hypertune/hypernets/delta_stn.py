@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,11 @@ class DeltaSTN(BestResponse):
     def __init__(self, *args: Any, linearize: bool = True, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._linearize = linearize
+        if linearize:
+            # At the first use torch loads its forward-mode rules by a function that it deprecates itself.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
+                torch.func.jvp(torch.sin, (torch.zeros(()),), (torch.ones(()),))
 
     def weight_step(self, x: Tensor, y: Tensor) -> Tensor:
         """Train the weights, then the response, on one batch; see `BestResponse.weight_step`."""
@@ -39,29 +45,35 @@ class DeltaSTN(BestResponse):
         loss = self._training_loss(x, y, None, centre[None])
         self.precision.step(loss, self.weight_optimizer, self._general, self.options.grad_clip)
         perturbation = self._perturbation(len(x)).detach()
-        with _frozen_statistics(self.model):
-            response_loss = self._response_loss(x, y, perturbation, centre + perturbation)
+        response_loss = self._response_loss(x, y, perturbation, centre + perturbation)
         self.precision.step(response_loss, self.response_optimizer, self._responses, self.options.grad_clip)
         return loss.detach()
 
     def _response_loss(self, x: Tensor, y: Tensor, perturbation: Tensor, raw: Tensor) -> Tensor:
-        if not self._linearize:
-            return self._training_loss(x, y, perturbation, raw)
+        values = self.model.hyperparameters.values(raw)
         finishing: list[Callable[[Tensor], Tensor]] = []
 
-        def respond(displacement: Tensor) -> tuple[Tensor, Tensor]:
-            outputs, penalty, finish = self._training_outputs(x, y, displacement, raw)
+        def respond(displacement: Tensor) -> tuple[Tensor, ...]:
+            outputs, penalized, finish = self._training_outputs(x, y, displacement, values)
             finishing.append(finish)
-            return outputs, torch.zeros(1) if penalty is None else penalty
+            return (outputs, *penalized)
 
-        # Everything random is drawn once, inside; value and slope belong to the same draws.
-        value, slope = torch.func.jvp(respond, (torch.zeros_like(perturbation),), (perturbation,))  # type: ignore[misc]
-        losses = finishing[0](value[0] + slope[0]) + value[1] + slope[1]
-        mean: Tensor = losses.mean()
-        return mean
+        # The plain weights are held fixed: nothing of the value at displacement 0 is kept for a backward pass.
+        with _frozen_statistics(self.model), _fixed(self._general):
+            if self._linearize:
+                # Everything random is drawn once, inside; value and slope belong to the same draws.
+                start = torch.zeros_like(perturbation)
+                value, slope = torch.func.jvp(respond, (start,), (perturbation,))  # type: ignore[misc]
+                outputs, *penalized = (at + along for at, along in zip(value, slope, strict=True))
+            else:
+                outputs, *penalized = respond(perturbation)
+        # Losses and penalties are not linearised: without their curvature the response of decayed weights would be
+        # that of weights without decay. The weights themselves are linear in the displacement.
+        return self._mean(finishing[0](outputs), self.model.penalty(penalized, perturbation, values))
 
     def _moved(self, step: Tensor) -> None:
-        self.centre = self.centre + step
+        # Not the sum of all steps, whose rounding would add up.
+        self.centre = self.model.hyperparameters.raw.detach().clone()
 
 
 @contextlib.contextmanager
@@ -75,3 +87,15 @@ def _frozen_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@contextlib.contextmanager
+def _fixed(weights: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Compute without gradients of the weights inside the block."""
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

@@ -45,6 +45,8 @@ class TunedDropout(nn.Module):
         self.path = path
         self._context = [context]
         self._channelwise = isinstance(layer, _CHANNELWISE)
+        # Axes of an input without a batch, where torch's own layer accepts one.
+        self._unbatched = 2 if isinstance(layer, nn.Dropout1d) else 4 if isinstance(layer, nn.Dropout3d) else None
         self._alpha = isinstance(layer, nn.AlphaDropout | nn.FeatureAlphaDropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,14 +54,17 @@ class TunedDropout(nn.Module):
         context = self._context[0]
         if not self.training or context.values is None:
             return x
-        rate = context.align(context.values[self.name], x, path=self.path).clamp(max=_LARGEST_RATE).to(x.dtype)
-        shape = x.shape[:2] + (1,) * (x.dim() - 2) if self._channelwise else x.shape
+        # In single precision until it meets the activations: a rate in bfloat16 is off by up to half a percent.
+        rate = context.align(context.values[self.name], x, path=self.path).float().clamp(0, _LARGEST_RATE)
+        channels = x.dim() - 1 if x.dim() == self._unbatched else x.dim() - 2
+        shape = x.shape[: x.dim() - channels] + (1,) * channels if self._channelwise else x.shape
         kept = torch.rand(shape, device=x.device, dtype=torch.float32) >= rate
         if not self._alpha:
-            return x * (kept / (1 - rate))
+            return x * (kept / (1 - rate)).to(x.dtype)
         # Klambauer et al. 2017, section 2: an affine map keeps mean and variance.
         scale = ((1 - rate) * (1 + rate * _SATURATION**2)).rsqrt()
-        return scale * torch.where(kept, x, _SATURATION) - scale * rate * _SATURATION
+        offset = (-scale * rate * _SATURATION).to(x.dtype)
+        return scale.to(x.dtype) * torch.where(kept, x, _SATURATION) + offset
 
     def restored(self, rate: float) -> nn.Module:
         """Return the plain layer with a rate."""

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hypertune.errors import SpaceError
+from hypertune.errors import SpaceError, did_you_mean
 from hypertune.records import Params, ParamValue
 from hypertune.space import SearchSpace
 
@@ -44,7 +44,7 @@ class TunedHyperparameters(nn.Module):
 
     Raises:
         SpaceError: A hyperparameter is categorical, its range has no width, its start is outside, or a scale is not
-            above 0.
+            above 0 or of no hyperparameter.
     """
 
     def __init__(self, space: SearchSpace, start: Params, *, scale: float | Mapping[str, float] = 0.5) -> None:
@@ -53,6 +53,14 @@ class TunedHyperparameters(nn.Module):
         self._distributions = dict(space.distributions)
         for name, distribution in self._distributions.items():
             _check_tunable(name, distribution)
+        for name in scale if isinstance(scale, Mapping) else ():
+            if name not in self.names:
+                raise SpaceError(
+                    "a scale for no hyperparameter",
+                    where=f"self_tuning.scale.{name}",
+                    expected=f"one of {', '.join(self.names)}",
+                    fix=did_you_mean(name, self.names),
+                )
         point = space.encode(space.validate({name: start[name] for name in self.names if name in start}))
         self.raw = nn.Parameter(_logit(torch.tensor(point).clamp(_MARGIN, 1 - _MARGIN)).float())
         scales = torch.tensor([_scale(scale, name) for name in self.names])

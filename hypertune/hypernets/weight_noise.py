@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hypertune.errors import SpaceError
 from hypertune.hypernets.context import Context, ContextHook
@@ -27,7 +28,9 @@ def add_weight_noise(model: nn.Module, context: Context, *, name: str, paths: Co
     The noise is multiplicative, so that one strength suits layers of any scale ([Kingma15] section 3); [Graves11]'s
     additive noise would need one per layer. Each example draws its own noise by the local reparametrization trick
     ([Kingma15] eq. 6): the outputs of a layer that is linear in its weights get Gaussian noise of standard deviation
-    ``sigma sqrt(x^2 W^2)``, so no weight is ever drawn.
+    ``sigma sqrt(x^2 W^2)``, so no weight is ever drawn. For a linear layer this is exact; the outputs of a convolution
+    get independent draws at each place, where one noisy kernel would correlate them. W is the plain weight,
+    whatever the response is.
 
     Args:
         model: The responding model.
@@ -61,14 +64,23 @@ class _Noise(ContextHook):
         if not module.training or values is None:
             return outputs
         layer = _plain(module)
-        bias, weight = cast("Tensor | None", layer.bias), cast("Tensor", layer.weight)
-        nothing = {} if bias is None else {"bias": torch.zeros_like(bias)}
-        variance: Tensor = torch.func.functional_call(layer, {"weight": weight.square(), **nothing}, args[0].square())
+        # Squares overflow half precision early.
+        with torch.autocast(outputs.device.type, enabled=False):
+            weight = cast("Tensor", layer.weight)
+            variance = _product(layer, args[0].to(weight.dtype).square(), weight.square())
         # The variance is 0 where all inputs are, and the square root has no slope there.
         deviation = (variance + 1e-12).sqrt()
-        strength = self.context.align(values[self.name], outputs, path=self.path).to(outputs.dtype)
-        noise = strength * deviation * torch.randn_like(outputs)
-        return outputs + noise
+        strength = self.context.align(values[self.name], outputs, path=self.path)
+        noise: Tensor = strength * deviation * torch.randn_like(deviation)
+        return outputs + noise.to(outputs.dtype)
+
+
+def _product(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """Return the layer's output for another weight and no bias, past the hooks of the layer."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        convolved: Tensor = layer._conv_forward(x, weight, None)
+        return convolved
+    return functional.linear(x, weight)
 
 
 def _plain(module: nn.Module) -> nn.Module:

@@ -36,9 +36,10 @@ class STNSampler(BaseSampler):
 
     The numeric hyperparameters are proposed together. Outer ones (learning rate, width): first the centre of the
     space, then a low-discrepancy sequence, then the point of the largest expected improvement under a Gaussian process
-    of (outer hyperparameters) -> (value after tuning). Self-tuned ones start in the middle of their ranges, later where
-    tuning ended in good trials with similar outer hyperparameters, plus a spread that shrinks as evidence grows: tuning
-    finds its way from a start that regularizes too much more easily than from one that hardly regularizes.
+    of (outer hyperparameters) -> (value after tuning). Self-tuned ones start in the middle of their ranges, later part
+    of the way from there to where tuning ended in good trials with similar outer hyperparameters, plus a spread that
+    shrinks as evidence grows. Only part of the way: tuning passes through strong regularization on its way to weak more
+    easily than back, and a trial that starts with hardly any overfits before its weights have learned how to respond.
 
     Categorical and conditional hyperparameters come from ``independent_sampler``. Running trials count as if they had
     the value the model predicts for them. Pruned trials are learned from like complete ones. Nothing is kept between
@@ -52,6 +53,7 @@ class STNSampler(BaseSampler):
         seed: Seed of all proposals; None: a random one.
         n_startup: Trials before the model is used, at least 1.
         start: Where self-tuned hyperparameters first start, as a share of their (scaled) range, in [0, 1].
+        follow: How far from ``start`` to where good trials ended a trial starts, in [0, 1].
         explore: Probability that a trial starts self-tuned hyperparameters anywhere, in [0, 1].
         independent_sampler: For categorical and conditional hyperparameters; a multivariate TPE by default.
 
@@ -69,12 +71,13 @@ class STNSampler(BaseSampler):
         seed: int | None = None,
         n_startup: int = 4,
         start: float = 0.45,
+        follow: float = 0.5,
         explore: float = 0.1,
         independent_sampler: BaseSampler | None = None,
     ) -> None:
         if isinstance(n_startup, bool) or not isinstance(n_startup, int) or n_startup < 1:
             raise _wrong("n_startup", n_startup, "a whole number of at least 1")
-        for name, value in (("start", start), ("explore", explore)):
+        for name, value in (("start", start), ("follow", follow), ("explore", explore)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise _wrong(name, value, "a number in [0, 1]")
         if isinstance(space, Mapping):
@@ -88,6 +91,7 @@ class STNSampler(BaseSampler):
         self._common = IntersectionSearchSpace(include_pruned=True)
         self._n_startup = n_startup
         self._start = float(start)
+        self._follow = float(follow)
         self._explore = float(explore)
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._independent = independent_sampler or construct(
@@ -201,7 +205,8 @@ class STNSampler(BaseSampler):
         weights = np.exp(quality - 0.5 * (distances / _NEAR) ** 2 - np.max(quality))
         total = weights.sum()
         weights = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
-        centre = history.x_tuned[ended][rng.choice(len(weights), p=weights)][tuned]
+        good = history.x_tuned[ended][rng.choice(len(weights), p=weights)][tuned]
+        centre = self._start + self._follow * (good - self._start)
         spread = _SPREAD / math.sqrt(1 + ended.sum() / 4)
         start: NDArray[np.float64] = np.clip(centre + rng.normal(0.0, spread, size), 0.0, 1.0)
         return start

@@ -66,10 +66,17 @@ def test_the_first_trial_is_the_centre_and_starts_tuning_in_the_middle():
 
 
 def test_later_trials_start_where_good_ones_ended():
-    study = search(STNSampler(SPACE, seed=0, explore=0.0), 16)
+    study = search(STNSampler(SPACE, seed=0, explore=0.0, follow=1.0), 16)
     late = [trial.params for trial in study.trials[10:]]
     assert np.mean([abs(params["dropout"] - 0.6) for params in late]) < 0.12
     assert np.mean([abs(params["noise"] - 0.2) for params in late]) < 0.12
+
+
+def test_how_far_a_start_follows_is_an_option():
+    proposals = [STNSampler(SPACE, seed=0, explore=0.0, follow=share).propose(history(20), 20) for share in (0, 0.5, 1)]
+    stays, half, follows = (proposal[2:] for proposal in proposals)
+    assert half == pytest.approx((stays + follows) / 2)
+    assert np.linalg.norm(follows - 0.7) < np.linalg.norm(stays - 0.7)
 
 
 def test_it_finds_good_outer_values_sooner_than_chance():
@@ -190,7 +197,15 @@ def test_many_trials_cost_little():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("n_startup", 0), ("n_startup", 1.5), ("start", 1.2), ("start", None), ("explore", -0.1), ("self_tuned", ["no"])],
+    [
+        ("n_startup", 0),
+        ("n_startup", 1.5),
+        ("start", 1.2),
+        ("start", None),
+        ("explore", -0.1),
+        ("follow", 2),
+        ("self_tuned", ["no"]),
+    ],
 )
 def test_a_wrong_option_is_named(option, value):
     with pytest.raises(ConfigError) as caught:

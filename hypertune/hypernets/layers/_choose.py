@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
@@ -70,7 +71,7 @@ def response_layer(module: nn.Module, context: Context, *, size: int, rank: int,
             return make(module, context, size=size, rank=rank, path=path)
     if parametrize.is_parametrized(module) or any(is_lazy(weight) for weight in module.parameters()):
         return None
-    if isinstance(module, AssembledLayer):
+    if isinstance(module, AssembledLayer) and _offers_units(module):
         return AssembledResponse(module, context, size=size, rank=rank, path=path)
     for kind, response in _SHIPPED.items():
         if isinstance(module, kind) and _computes_as_torch(module) and _can_respond(module):
@@ -79,14 +80,27 @@ def response_layer(module: nn.Module, context: Context, *, size: int, rank: int,
 
 
 def _computes_as_torch(module: nn.Module) -> bool:
-    owner = next(kind for kind in type(module).__mro__ if "forward" in vars(kind))
-    return owner.__module__.startswith("torch.nn.modules")
+    # Attention and its like read the weight of this one instead of calling it.
+    return not isinstance(module, NonDynamicallyQuantizableLinear) and all(
+        next(kind for kind in type(module).__mro__ if method in vars(kind)).__module__.startswith("torch.nn.modules")
+        for method in ("forward", "_conv_forward")
+        if hasattr(module, method)
+    )
+
+
+def _offers_units(module: nn.Module) -> bool:
+    """Whether a layer says how it responds, and no subclass has changed its forward since."""
+    kinds = type(module).__mro__
+    offered = next((number for number, kind in enumerate(kinds) if "response_units" in vars(kind)), None)
+    return offered is not None and not any("forward" in vars(kind) for kind in kinds[:offered])
 
 
 def _can_respond(module: nn.Module) -> bool:
-    if isinstance(module, nn.Embedding):
-        # Renormalization changes the weight in place; a sparse gradient has no place for the gates' products.
-        return module.max_norm is None and not module.sparse
+    names = {name for name, _ in module.named_parameters()}
     if isinstance(module, nn.LSTM | nn.GRU):
-        return getattr(module, "proj_size", 0) == 0
-    return getattr(module, "weight", None) is not None
+        return module.proj_size == 0 and names == set(module._flat_weights_names)
+    if isinstance(module, nn.Embedding) and (module.max_norm is not None or module.sparse):
+        # Renormalization changes the weight in place; a sparse gradient has no place for the gates' products.
+        return False
+    # Weight normalization and pruning keep their parameters under other names.
+    return "weight" in names and names <= {"weight", "bias"}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hypertune.errors import FamilyError
 from hypertune.hypernets.context import Context
 
-__all__ = ["ResponseLayer"]
+__all__ = ["ResponseLayer", "respond"]
 
 
 class ResponseLayer(nn.Module, ABC):
@@ -53,11 +53,6 @@ class ResponseLayer(nn.Module, ABC):
         # A list, so that the module tree does not own what all layers share.
         self._context = [context]
 
-    @classmethod
-    def treats(cls, layer: nn.Module) -> bool:
-        """Return whether this class can let ``layer``, of a type it is registered for, respond."""
-        return True
-
     def __getattr__(self, name: str) -> Any:
         """Read an attribute of the plain layer (``out_features``, ``eps``), as code around the layer may.
 
@@ -90,7 +85,7 @@ class ResponseLayer(nn.Module, ABC):
         return self.response.parameters()
 
     @abstractmethod
-    def forward(self, *args: Tensor) -> Tensor:
+    def forward(self, *args: Any, **keywords: Any) -> Any:
         """Compute the layer with each example's own weights; the plain layer when the context has no response."""
 
     @torch.no_grad()
@@ -117,3 +112,21 @@ class ResponseLayer(nn.Module, ABC):
         Returns:
             ``(batch,)``, or ``(1,)`` at h = 0.
         """
+
+
+def respond(displacements: Tensor, rows: Tensor) -> Tensor:
+    """Return ``rows h`` for each displacement h.
+
+    In the precision of ``rows`` even under autocast: a response is small against the weight it moves.
+
+    Args:
+        displacements: ``(batch, h)``.
+        rows: ``(..., units, h)``, real or complex.
+
+    Returns:
+        ``(..., batch, units)``.
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        # One matrix product also for several directions: it is faster than a batched one.
+        made = displacements.to(rows.dtype) @ rows.flatten(0, -2).T
+    return made if rows.dim() == 2 else made.reshape(-1, *rows.shape[:-1]).movedim(0, -2)

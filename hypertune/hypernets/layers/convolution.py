@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -28,20 +30,23 @@ class ConvolutionResponse(WeightedResponse):
 
     def spread(self, units: Tensor) -> Tensor:
         """Shape gates as ``(out, 1, 1, ...)``."""
-        return units.reshape(-1, *(1,) * (self.weight.dim() - 1))
+        return units.reshape(-1, *(1,) * (self._weight.dim() - 1))
 
     def unit_sums(self, weight: Tensor) -> Tensor:
         """Sum over the inputs and the kernel."""
         return weight.flatten(1).sum(dim=1)
 
-    def _products(self, *args: Tensor) -> list[Tensor]:
-        layer = self.plain
-        if not isinstance(layer, _ConvNd) or layer.groups > 1:
-            return super()._products(*args)
-        stacked = torch.cat((self.weight[None], self.direction)).flatten(0, 1)
-        bias = self.bias
-        nothing = {} if bias is None else {"bias": torch.cat((bias, bias.new_zeros(self.rank * len(bias))))}
-        return list(self._call({"weight": stacked, **nothing}, *args).chunk(self.rank + 1, dim=self.feature_axis))
+    def _products(self, *args: Any, **keywords: Any) -> list[Tensor]:
+        layer = cast("_ConvNd", self.plain)
+        if layer.groups > 1:
+            return super()._products(*args, **keywords)
+        # Weight and directions as one convolution, which reads its inputs once.
+        parameters = {"weight": torch.cat((self._weight[None], self._direction)).flatten(0, 1)}
+        bias = self._bias
+        if bias is not None:
+            parameters["bias"] = torch.cat((bias, bias.new_zeros(self.rank * len(bias))))
+        outputs = self._call(parameters, *args, **keywords)
+        return list(outputs.chunk(self.rank + 1, dim=self.feature_axis))
 
 
 class TransposedConvolutionResponse(WeightedResponse):
@@ -61,7 +66,7 @@ class TransposedConvolutionResponse(WeightedResponse):
 
     def spread(self, units: Tensor) -> Tensor:
         """Shape gates as ``(in, out / groups, 1, ...)``: an input channel meets the outputs of its group only."""
-        weight = self.weight
+        weight = self._weight
         rows = units.reshape(self._groups, 1, -1).expand(-1, weight.shape[0] // self._groups, -1).flatten(0, 1)
         return rows.reshape(*weight.shape[:2], *(1,) * (weight.dim() - 2))
 

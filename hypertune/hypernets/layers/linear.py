@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from hypertune.hypernets.context import Context
 from hypertune.hypernets.layers.weighted import WeightedResponse
@@ -26,16 +24,12 @@ class LinearResponse(WeightedResponse):
         """Sum over the inputs."""
         return weight.sum(dim=1)
 
-    def _products(self, *args: Tensor) -> list[Tensor]:
-        (x,) = args
-        stacked = torch.cat((self.weight[None], self.direction)).flatten(0, 1)
-        first, *others = functional.linear(x, stacked).chunk(self.rank + 1, dim=-1)
-        bias = self.bias
-        return [first if bias is None else first + bias, *others]
-
 
 class EmbeddingResponse(WeightedResponse):
     """Response of ``nn.Embedding``: a gate for each column, shared by all rows."""
+
+    # A batch looks up few rows of the table.
+    moves_weight = False
 
     def __init__(self, layer: nn.Embedding, context: Context, *, size: int, rank: int, path: str) -> None:
         super().__init__(layer, context, size=size, rank=rank, path=path, units=layer.embedding_dim, feature_axis=-1)

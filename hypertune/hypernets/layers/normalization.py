@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypertune.hypernets.context import Context
 from hypertune.hypernets.layers.weighted import WeightedResponse
@@ -39,17 +45,54 @@ class NormalizationResponse(WeightedResponse):
 
     def spread(self, units: Tensor) -> Tensor:
         """Shape gates as the weight."""
-        return units.reshape(self.weight.shape)
+        return units.reshape(self._weight.shape)
 
     def unit_sums(self, weight: Tensor) -> Tensor:
         """Return the weight itself, flattened."""
         return weight.flatten()
 
     def _aligned(self, rows: Tensor, outputs: Tensor) -> Tensor:
-        axes = self.weight.dim()
+        axes = self._weight.dim()
         if not self._trailing or axes == 1:
             return super()._aligned(rows, outputs)
         # Several normalized axes: align over one, then split it again.
         flat = outputs.flatten(-axes)
         aligned = self.context.align(rows.to(outputs.dtype), flat, path=self.path, feature_axis=-1)
-        return aligned.reshape(*aligned.shape[:-1], *self.weight.shape)
+        return aligned.reshape(*aligned.shape[:-1], *self._weight.shape)
+
+    def _call(self, parameters: dict[str, Tensor], *args: Any, **keywords: Any) -> Tensor:
+        layer = self.plain
+        tracks = isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+        if not (tracks and torch._C._are_functorch_transforms_active()):
+            return super()._call(parameters, *args, **keywords)
+        # Inside a function transform, such as forward-mode differentiation, torch's own layer may not change buffers.
+        (x,) = (*args, *keywords.values())
+        assert isinstance(layer, _BatchNorm)
+        _TrackStatistics.apply(x, layer)  # type: ignore[no-untyped-call]
+        affine = {**dict(layer.named_parameters()), **parameters}
+        return functional.batch_norm(x, None, None, affine["weight"], affine["bias"], True, 0.0, layer.eps)
+
+
+class _TrackStatistics(torch.autograd.Function):
+    """Update a layer's running statistics; run as a function of its own, it sees the primal inputs."""
+
+    @staticmethod
+    def forward(x: Tensor, layer: _BatchNorm) -> Tensor:
+        counter = layer.num_batches_tracked
+        assert counter is not None
+        counter.add_(1)
+        momentum = 1 / float(counter) if layer.momentum is None else layer.momentum
+        functional.batch_norm(x, layer.running_mean, layer.running_var, None, None, True, momentum, layer.eps)
+        return x.new_zeros(())
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, *tangents: Any) -> None:
+        return None
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Any) -> tuple[None, None]:
+        return None, None

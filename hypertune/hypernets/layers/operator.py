@@ -51,7 +51,7 @@ class AssembledResponse(WeightedResponse):
 
     def spread(self, units: Tensor) -> Tensor:
         """Shape gates along the axis of the units."""
-        shape = [1] * self.weight.dim()
+        shape = [1] * self._weight.dim()
         shape[self._axis] = -1
         return units.reshape(shape)
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import abstractmethod
-from typing import cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from hypertune.hypernets.context import Context
-from hypertune.hypernets.layers.contract import ResponseLayer
+from hypertune.hypernets.layers.contract import ResponseLayer, respond
 
-__all__ = ["WeightedResponse"]
+__all__ = ["WeightedResponse", "initial_direction"]
 
 
 class WeightedResponse(ResponseLayer):
     """Response of a layer ``y = W x + b`` in the widest sense: linear maps, convolutions, normalization, embeddings.
 
-    With scaled responses ``W_o (1 + g_o) x + b_o + s_o = y_o + g_o (y_o - b_o) + s_o``: the plain layer's output is all
-    that is needed, and one fused multiply-add does the rest. Learned directions are stacked on the weight, so that one
-    product reads the input once.
+    With scaled responses ``W_o (1 + g_o) x + b_o + s_o = (1 + g_o) y_o + s_o - g_o b_o``: the plain layer's output is
+    all that is needed, times and plus one number per example and unit. Learned directions cost a product with the input
+    each. When all examples share one displacement the weights are moved instead, unless there are more weights than
+    inputs.
+
+    A frozen weight or bias does not respond.
 
     Args:
         layer: The plain layer, with a parameter named ``weight_name`` and perhaps one named ``bias``.
@@ -32,6 +36,9 @@ class WeightedResponse(ResponseLayer):
         weight_name: Name of the parameter that responds.
         index: Gate of each output unit, ``(outputs,)``; None: one each.
     """
+
+    moves_weight: ClassVar[bool] = True
+    """Whether moving the weight once can be cheaper than treating the outputs, when a displacement is shared."""
 
     def __init__(
         self,
@@ -50,28 +57,29 @@ class WeightedResponse(ResponseLayer):
         self.feature_axis = feature_axis
         self.weight_name = weight_name
         self.register_buffer("index", index, persistent=False)
-        weight, bias = self.weight, self.bias
+        weight, bias = self._weight, self._bias
+        trained = weight.requires_grad
         gates = torch.zeros(max(rank, 1), units, size, device=weight.device, dtype=weight.abs().dtype)
-        self.response.gate = nn.Parameter(gates)
+        self.response.gate = nn.Parameter(gates, requires_grad=trained)
         if bias is not None and bias.requires_grad:
             self.response.shift = nn.Parameter(torch.zeros(bias.numel(), size, device=bias.device, dtype=bias.dtype))
         if rank:
-            self.response.direction = nn.Parameter(torch.stack([_direction(weight, r) for r in range(rank)]))
+            directions = torch.stack([initial_direction(weight, r, seed=path) for r in range(rank)])
+            self.response.direction = nn.Parameter(directions, requires_grad=trained)
 
+    # Private, because a model that reads a layer's `weight` past its forward must not get the plain one.
     @property
-    def weight(self) -> Tensor:
-        """The plain weight."""
+    def _weight(self) -> Tensor:
         weight: Tensor = getattr(self.plain, self.weight_name)
         return weight
 
     @property
-    def bias(self) -> Tensor | None:
-        """The plain bias, or None."""
+    def _bias(self) -> Tensor | None:
         bias: Tensor | None = getattr(self.plain, "bias", None)
         return bias
 
     @property
-    def direction(self) -> Tensor:
+    def _direction(self) -> Tensor:
         """Learned directions, ``(rank, *weight.shape)``."""
         return cast("Tensor", self.response.direction)
 
@@ -83,21 +91,19 @@ class WeightedResponse(ResponseLayer):
     def unit_sums(self, weight: Tensor) -> Tensor:
         """Sum something of the weight's shape over all but the gates: ``(units,)``; the adjoint of `spread`."""
 
-    def forward(self, *args: Tensor) -> Tensor:
-        """Compute the layer with each example's own weights."""
+    def forward(self, *args: Any, **keywords: Any) -> Tensor:
+        """Compute the layer with each example's own weights; arguments as the plain layer's."""
         displacement = self.context.response
         if displacement is None:
-            outputs: Tensor = self.plain(*args)
-            return outputs
-        if displacement.shape[0] == 1:
-            return self._call(self._moved(displacement[0]), *args)
+            return self._call({}, *args, **keywords)
+        if displacement.shape[0] == 1 and self._fewer_weights_than_inputs(*args, *keywords.values()):
+            return self._call(self._moved(displacement[0]), *args, **keywords)
         if self.rank:
-            return self._gated(displacement, *args)
-        outputs = self.plain(*args)
+            return self._gated(displacement, *args, **keywords)
+        outputs = self._call({}, *args, **keywords)
         gates = self._per_output(self._gates(displacement)[0])
         offset = self._offset(displacement, gates)
-        gates = self._aligned(1 + gates, outputs)
-        return gates * outputs if offset is None else torch.addcmul(self._aligned(offset, outputs), gates, outputs)
+        return self._modulated(outputs, gates, offset)
 
     @torch.no_grad()
     def responded(self, displacement: Tensor) -> dict[str, Tensor]:
@@ -106,7 +112,7 @@ class WeightedResponse(ResponseLayer):
 
     def squared_norm(self, displacements: Tensor | None) -> Tensor:
         """Return the squared norm of each example's parameters; see `ResponseLayer.squared_norm`."""
-        weight = self.weight
+        weight = self._weight
         total = torch.zeros(1, device=weight.device, dtype=weight.abs().dtype)
         for name, other in self.plain.named_parameters():
             responds = name == self.weight_name or (name == "bias" and hasattr(self.response, "shift"))
@@ -121,29 +127,27 @@ class WeightedResponse(ResponseLayer):
                 total = total + (1 + gates[0]).square() @ norms
             else:
                 total = total + norms.sum()
-                for r, direction in enumerate(self.direction):
+                for r, direction in enumerate(self._direction):
                     total = total + 2 * gates[r] @ self.unit_sums(_product(weight, direction))
-                    for q, other in enumerate(self.direction):
+                    for q, other in enumerate(self._direction):
                         total = total + (gates[r] * gates[q]) @ self.unit_sums(_product(direction, other))
         if hasattr(self.response, "shift"):
-            bias = self.bias
+            bias = self._bias
             assert bias is not None
             total = total + _square(bias.flatten() + self._shifts(displacements)).sum(dim=1)
         return total
 
     def _gates(self, displacements: Tensor) -> Tensor:
         """Return ``(directions, batch, units)``."""
-        gate = cast("Tensor", self.response.gate)
-        return displacements.to(gate.dtype) @ gate.transpose(1, 2)
+        return respond(displacements, cast("Tensor", self.response.gate))
 
     def _shifts(self, displacements: Tensor) -> Tensor:
         """Return ``(batch, outputs)``."""
-        shift = cast("Tensor", self.response.shift)
-        return displacements.to(shift.dtype) @ shift.T
+        return respond(displacements, cast("Tensor", self.response.shift))
 
     def _offset(self, displacements: Tensor, gates: Tensor) -> Tensor | None:
         """Return what is added to each output besides its gated value, ``(batch, outputs)``."""
-        bias = self.bias
+        bias = self._bias
         if bias is None:
             return None
         moved = -gates * bias.flatten()
@@ -159,46 +163,76 @@ class WeightedResponse(ResponseLayer):
     def _moved(self, displacement: Tensor) -> dict[str, Tensor]:
         """Return the responding parameters at one displacement, ``(h,)``, with gradient."""
         gates = self._gates(displacement[None])[:, 0]
-        weight = self.weight
+        weight = self._weight
         if self.rank == 0:
             moved = weight * self.spread(1 + gates[0])
         else:
             moved = weight
-            for r, direction in enumerate(self.direction):
+            for r, direction in enumerate(self._direction):
                 moved = moved + self.spread(gates[r]) * direction
         parameters = {self.weight_name: moved}
-        bias = self.bias
+        bias = self._bias
         if bias is not None and hasattr(self.response, "shift"):
             parameters["bias"] = bias + self._shifts(displacement[None]).reshape(bias.shape)
         return parameters
 
-    def _call(self, parameters: dict[str, Tensor], *args: Tensor) -> Tensor:
-        outputs: Tensor = torch.func.functional_call(self.plain, parameters, args)
-        return outputs
+    def _fewer_weights_than_inputs(self, *args: Any) -> bool:
+        inputs = sum(x.numel() for x in args if isinstance(x, Tensor))
+        return self.moves_weight and self._weight.numel() <= inputs
 
-    def _gated(self, displacement: Tensor, *args: Tensor) -> Tensor:
-        parts = self._products(*args)  # plain output first, then W replaced by each direction, without bias
-        outputs, gates = parts[0], self._gates(displacement)
-        for part, gate in zip(parts[1:], gates, strict=True):
-            outputs = torch.addcmul(outputs, self._aligned(self._per_output(gate), part), part)
+    def _call(self, parameters: dict[str, Tensor], *args: Any, **keywords: Any) -> Tensor:
+        """Run the plain layer with some parameters replaced."""
+        if not parameters:
+            outputs: Tensor = self.plain(*args, **keywords)
+            return outputs
+        replaced: Tensor = torch.func.functional_call(self.plain, parameters, args, keywords)
+        return replaced
+
+    def _modulated(self, outputs: Tensor, gates: Tensor, offset: Tensor | None) -> Tensor:
+        """Return ``(1 + gates) * outputs + offset``; both ``(batch, outputs)``."""
+        if outputs.dtype in (torch.bfloat16, torch.float16):
+            # 1 + gate would round all outputs of a unit alike, a gate below 0.4% away; this rounds each output.
+            made = self._aligned(gates, outputs) * outputs
+            made = made.add_(outputs)
+        else:
+            made = self._aligned(1 + gates, outputs) * outputs
+        # Not addcmul: the backward pass of a product is several times faster than its own on a CPU.
+        return made if offset is None else made.add_(self._aligned(offset, outputs))
+
+    def _gated(self, displacement: Tensor, *args: Any, **keywords: Any) -> Tensor:
+        parts = self._products(*args, **keywords)
+        outputs = parts[0]
+        for part, gate in zip(parts[1:], self._gates(displacement), strict=True):
+            outputs = (self._aligned(self._per_output(gate), part) * part).add_(outputs)
         if hasattr(self.response, "shift"):
-            outputs = outputs + self._aligned(self._shifts(displacement), outputs)
+            outputs = outputs.add_(self._aligned(self._shifts(displacement), outputs))
         return outputs
 
-    def _products(self, *args: Tensor) -> list[Tensor]:
-        bias = self.bias
+    def _products(self, *args: Any, **keywords: Any) -> list[Tensor]:
+        """Return the plain outputs, then the outputs without bias with W replaced by each direction."""
+        bias = self._bias
         nothing = {} if bias is None else {"bias": torch.zeros_like(bias)}
-        directions = [self._call({self.weight_name: v, **nothing}, *args) for v in self.direction]
-        return [self.plain(*args), *directions]
+        directions = [self._call({self.weight_name: v, **nothing}, *args, **keywords) for v in self._direction]
+        return [self._call({}, *args, **keywords), *directions]
 
 
-def _direction(weight: Tensor, number: int) -> Tensor:
+def initial_direction(weight: Tensor, number: int, *, seed: str) -> Tensor:
     """Return the start of a learned direction: the plain weight, further ones with random signs.
 
-    Copies of one weight would receive the same gradients through gates that start equal, and stay one direction.
+    Copies of one weight would receive the same gradients through gates that start equal, and stay one direction. Signs
+    keep every entry's size, and make the directions uncorrelated with each other.
+
+    Args:
+        weight: The plain weight.
+        number: 0 for the first direction.
+        seed: Decides the signs, together with the number; torch's global random state is left alone.
     """
     copy = weight.detach().clone()
-    return copy if number == 0 else copy * (torch.randint(0, 2, copy.shape, device=copy.device) * 2 - 1)
+    if number == 0:
+        return copy
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{number}".encode()))
+    signs = torch.randint(0, 2, copy.shape, generator=generator) * 2 - 1
+    return copy * signs.to(copy.device)
 
 
 def _square(tensor: Tensor) -> Tensor:
