@@ -10,9 +10,12 @@ from hypertune.errors import ConfigError
 
 
 def test_names_are_the_file_names():
-    assert registry.names("sampler") == ["cmaes", "gp", "qmc", "random", "tpe"]
+    assert registry.names("sampler") == ["cmaes", "gp", "qmc", "random", "stn", "tpe"]
     assert registry.names("pruner") == ["hyperband", "median", "none", "patient", "wilcoxon"]
     assert registry.names("runner") == ["inline", "local"]
+    assert registry.names("effect") == [
+        *("affine", "elastic", "erase", "input_noise", "label_smoothing", "masking", "mixup", "photometric")
+    ]
 
 
 def test_every_shipped_name_loads():
@@ -81,3 +84,4 @@ def test_entry_points_offer_names(monkeypatch):
 def test_entry_point_groups():
     assert registry.KINDS["sampler"].entry_point_group == "hypertune.samplers"
     assert registry.KINDS["pruner"].entry_point_group == "hypertune.pruners"
+    assert registry.KINDS["effect"].entry_point_group == "hypertune.effects"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hypertune.effects._images import ImageEffect
+from hypertune.effects._images import ImageEffect, resample
 from hypertune.effects.contract import Hyperparameter, Values
 
 __all__ = ["EFFECT", "Affine", "affine_matrix"]
@@ -30,9 +30,15 @@ class Affine(ImageEffect):
 
     def inputs(self, x: Tensor, values: Values, generator: torch.Generator) -> Tensor:
         """Move ``(batch, channels, height, width)``; see `Effect.inputs`."""
-        draws = torch.rand(len(x), 4, generator=generator, device=x.device, dtype=torch.float32) * 2 - 1
-        shift, rotate, scale = (_row(values, name, x) for name in ("shift", "rotate", "scale"))
-        if not bool((shift != 0).any() | (rotate != 0).any() | (scale != 0).any()):
+        # Places need more digits than a type of reduced precision has.
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+        draws = torch.rand(len(x), 4, generator=generator, device=x.device, dtype=torch.float32).to(precise) * 2 - 1
+        shift, rotate, scale = (
+            torch.as_tensor(values[name], dtype=precise, device=x.device).reshape(-1).expand(len(x))
+            for name in ("shift", "rotate", "scale")
+        )
+        still = (shift == 0) & (rotate == 0) & (scale == 0)
+        if bool(still.all()):
             return x
         matrix = affine_matrix(
             shift=draws[:, :2] * shift[:, None],
@@ -40,8 +46,9 @@ class Affine(ImageEffect):
             zoom=torch.exp(draws[:, 3] * torch.log1p(scale)),
             size=(x.shape[-2], x.shape[-1]),
         )
-        grid = functional.affine_grid(matrix.to(x.dtype), list(x.shape), align_corners=False)
-        return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        grid = functional.affine_grid(matrix, list(x.shape), align_corners=False)
+        # Resampling in place rounds; an image that stays is not touched.
+        return torch.where(still[:, None, None, None], x, resample(x, grid))
 
 
 def affine_matrix(*, shift: Tensor, degrees: Tensor, zoom: Tensor, size: tuple[int, int]) -> Tensor:
@@ -66,11 +73,6 @@ def affine_matrix(*, shift: Tensor, degrees: Tensor, zoom: Tensor, size: tuple[i
     inverse = torch.stack((cosine, -sine * (height / width), sine * (width / height), cosine), dim=1).reshape(-1, 2, 2)
     offset = -inverse @ (2 * shift)[:, :, None]
     return torch.cat((inverse, offset), dim=2)
-
-
-def _row(values: Values, name: str, x: Tensor) -> Tensor:
-    value = torch.as_tensor(values.get(name, 0.0), dtype=torch.float32, device=x.device)
-    return value.reshape(-1).expand(len(x))
 
 
 EFFECT = Affine()

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hypertune.effects.contract import Effect, Hyperparameter
-from hypertune.errors import ConfigError
+from hypertune.errors import ConfigError, did_you_mean
 from hypertune.registry import load, names
 
 __all__ = ["effect_of", "effects", "hyperparameters", "register_effect"]
@@ -18,29 +18,18 @@ _registered: dict[str, Effect] = {}
 def register_effect(effect: Effect | type[Effect]) -> Effect:
     """Make an effect known by its hyperparameters' names; it may stand above a class as a decorator.
 
+    Registering an effect again, as a notebook's cell does that is run twice, replaces it.
+
     Raises:
         ConfigError: It is no effect, or another effect reads a hyperparameter of that name.
     """
-    made: Any = effect() if inspect.isclass(effect) else effect
-    if not isinstance(made, Effect) or not getattr(made, "hyperparameters", None):
-        raise ConfigError(
-            "not an effect",
-            where="effects",
-            given=effect,
-            expected="an Effect with `hyperparameters`",
-            fix="derive from hypertune.effects.contract.Effect",
-        )
+    made = _checked(effect, "effects")
     for name in made.hyperparameters:
         other = effects().get(name)
-        if other is not None and type(other).__qualname__ != type(made).__qualname__:
-            raise ConfigError(
-                "another effect reads a hyperparameter of this name",
-                where=f"effects.{name}",
-                given=type(made).__name__,
-                fix=f"rename it; {type(other).__name__} has it",
-            )
-        _registered[name] = made
-    return effect if not inspect.isclass(effect) else made
+        if other is not None and (name not in _registered or type(other).__qualname__ != type(made).__qualname__):
+            raise _taken(name, made, other)
+    _registered.update(dict.fromkeys(made.hyperparameters, made))
+    return made
 
 
 def effects() -> dict[str, Effect]:
@@ -49,8 +38,15 @@ def effects() -> dict[str, Effect]:
 
 
 def effect_of(name: str) -> Effect:
-    """Return the effect that reads a hyperparameter."""
-    return effects()[name]
+    """Return the effect that reads a hyperparameter.
+
+    Raises:
+        ConfigError: None does.
+    """
+    known = effects()
+    if name not in known:
+        raise ConfigError("no effect reads it", where=f"effects.{name}", fix=did_you_mean(name, known))
+    return known[name]
 
 
 def hyperparameters() -> dict[str, Hyperparameter]:
@@ -67,7 +63,34 @@ _found: dict[str, Effect] = {}
 def _shipped() -> MappingProxyType[str, Effect]:
     if not _found:
         known = names("effect")
+        found: dict[str, Effect] = {}
         for module in (*_ORDER, *(name for name in known if name not in _ORDER)):
-            effect: Effect = load("effect", module)
-            _found.update(dict.fromkeys(effect.hyperparameters, effect))
+            made = _checked(load("effect", module), f"effects.{module}")
+            for name in made.hyperparameters:
+                if name in found:
+                    raise _taken(name, made, found[name])
+                found[name] = made
+        _found.update(found)
     return MappingProxyType(_found)
+
+
+def _checked(effect: Any, where: str) -> Effect:
+    made = effect() if inspect.isclass(effect) and issubclass(effect, Effect) else effect
+    if isinstance(made, Effect) and getattr(made, "hyperparameters", None):
+        return made
+    raise ConfigError(
+        "not an effect",
+        where=where,
+        given=effect,
+        expected="an Effect with `hyperparameters`",
+        fix="derive from hypertune.effects.contract.Effect",
+    )
+
+
+def _taken(name: str, made: Effect, other: Effect) -> ConfigError:
+    return ConfigError(
+        "another effect reads a hyperparameter of this name",
+        where=f"effects.{name}",
+        given=type(made).__name__,
+        fix=f"rename it; {type(other).__name__} has it",
+    )

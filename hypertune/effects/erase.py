@@ -39,21 +39,19 @@ class Erase(ImageEffect):
     def inputs(self, x: Tensor, values: Values, generator: torch.Generator) -> Tensor:
         """Erase squares from ``(batch, channels, height, width)``; see `Effect.inputs`."""
         height, width = x.shape[-2:]
-        holes = torch.as_tensor(values.get("erase_holes", 1.0), device=x.device).floor().reshape(-1, 1)
-        half = torch.as_tensor(values.get("erase", 0.0), dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
+        # All squares are drawn, hole by hole: each stays where it is when the number of holes changes.
+        shape = (_MOST_HOLES, len(x), 2, 1)
+        draws = torch.rand(shape, generator=generator, device=x.device, dtype=torch.float32)
+        holes = torch.as_tensor(values["erase_holes"], device=x.device).floor().reshape(-1, 1)
+        half = torch.as_tensor(values["erase"], dtype=torch.float32, device=x.device).reshape(-1, 1)
         half = half * (min(height, width) / 2)
-        # The first hole's draws come first, so that it stays where it is when the number of holes changes.
-        draws = [self._draws(x, generator) for _ in range(max(1, int(holes.max())))]
         rows, columns = pixel_centres(x)
         erased = torch.zeros(len(x), height, width, dtype=torch.bool, device=x.device)
-        for number, draw in enumerate(draws):
-            in_rows = (rows - draw[:, 0] * height).abs()[:, :, None] < half
-            in_columns = (columns - draw[:, 1] * width).abs()[:, None, :] < half
-            erased |= in_rows & in_columns & (holes > number)[:, :, None]
+        for number, draw in enumerate(draws[: int(holes.max())]):
+            in_rows = ((rows - draw[:, 0] * height).abs() < half) & (holes > number)
+            in_columns = (columns - draw[:, 1] * width).abs() < half
+            erased |= in_rows[:, :, None] & in_columns[:, None, :]
         return x.masked_fill(erased[:, None], 0.0)
-
-    def _draws(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.rand(len(x), 2, 1, generator=generator, device=x.device, dtype=torch.float32).to(x.dtype)
 
 
 EFFECT = Erase()

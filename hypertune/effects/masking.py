@@ -43,12 +43,13 @@ class Masking(Effect):
         """Mask ``(batch, channels, length)``; see `Effect.inputs`."""
         draws = torch.rand(len(x), 4, generator=generator, device=x.device, dtype=torch.float32)
         length = x.shape[-1]
-        band = torch.as_tensor(values.get("frequency_mask", 0.0), dtype=torch.float32, device=x.device)
+        band = torch.as_tensor(values["frequency_mask"], dtype=torch.float32, device=x.device)
         if bool((band > 0).any()):
             kept = _outside(draws[:, :2], band, length // 2 + 1)
-            filtered = torch.fft.irfft(torch.fft.rfft(x.float()) * kept, n=length).to(x.dtype)
+            precise = x if x.dtype == torch.float64 else x.float()
+            filtered = torch.fft.irfft(torch.fft.rfft(precise) * kept, n=length).to(x.dtype)
             x = torch.where((band > 0).reshape(-1, 1, 1), filtered, x)
-        stretch = torch.as_tensor(values.get("time_mask", 0.0), dtype=torch.float32, device=x.device)
+        stretch = torch.as_tensor(values["time_mask"], dtype=torch.float32, device=x.device)
         return x * _outside(draws[:, 2:], stretch, length)
 
 

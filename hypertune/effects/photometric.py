@@ -29,8 +29,8 @@ class Photometric(ImageEffect):
     def inputs(self, x: Tensor, values: Values, generator: torch.Generator) -> Tensor:
         """Change ``(batch, channels, height, width)``; see `Effect.inputs`."""
         draws = torch.rand(len(x), 2, generator=generator, device=x.device, dtype=torch.float32).to(x.dtype) * 2 - 1
-        brightness = per_example(values.get("brightness", torch.zeros(())), x)
-        contrast = per_example(values.get("contrast", torch.zeros(())), x)
+        brightness = per_example(values["brightness"], x)
+        contrast = per_example(values["contrast"], x)
         offset, exponent = per_example(draws[:, 0], x), per_example(draws[:, 1], x)
         mean = x.mean(dim=(1, 2, 3), keepdim=True)
         return torch.lerp(mean, x, torch.exp(exponent * torch.log1p(contrast)).expand_as(x)) + offset * brightness

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hypertune.effects.catalogue import effect_of, effects
 from hypertune.effects.contract import Effect, Mixed
-from hypertune.errors import TaskError, TrialError
+from hypertune.errors import ConfigError, TaskError, TrialError
 
 __all__ = ["Effects", "TrainingBatch", "checked_losses"]
 
@@ -36,19 +36,30 @@ class Effects:
     """The effects that read the given hyperparameters.
 
     They act on the inputs in the order of `catalogue.effects`, then mix examples, and act on the losses in the same
-    order. Each has a random stream of its own that depends on nothing but the seed and the effect's name: turning one
+    order. Each has a random stream of its own that depends on nothing but the seed and the names it reads: turning one
     effect on or up leaves the draws of all others as they were.
 
     Args:
         names: Hyperparameters; each must be read by an effect.
         seed: Seed of the random streams.
         device: Where the batches are.
+
+    Raises:
+        ConfigError: No effect reads a name, or two of the effects mix examples.
     """
 
     def __init__(self, names: Iterable[str], *, seed: int, device: torch.device | str = "cpu") -> None:
         wanted = {id(effect_of(name)) for name in names}
         active: dict[int, Effect] = {id(e): e for e in effects().values() if id(e) in wanted}
         self._active = [(effect, _stream(effect, seed, device)) for effect in active.values()]
+        mixing = [_key(effect) for effect in active.values() if _overrides(effect, "mix")]
+        if len(mixing) > 1:
+            raise ConfigError(
+                "two effects mix examples, and the targets of a mixture of mixtures are not known",
+                where=f"effects.{mixing[1]}",
+                given=", ".join(mixing),
+                fix="use one of them",
+            )
 
     @staticmethod
     def known() -> frozenset[str]:
@@ -111,16 +122,17 @@ class Effects:
         losses = self._losses(loss, outputs, batch.y, values)
         if batch.mixed is None:
             return losses
-        return torch.lerp(self._losses(loss, outputs, batch.mixed.partner, values), losses, batch.mixed.weight)
+        others = self._losses(loss, outputs, batch.mixed.partner, values)
+        return torch.lerp(others, losses, batch.mixed.weight.to(losses.dtype))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the random streams."""
-        return {type(effect).__name__: generator.get_state() for effect, generator in self._active}
+        return {_key(effect): generator.get_state() for effect, generator in self._active}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the random streams."""
         for effect, generator in self._active:
-            generator.set_state(state[type(effect).__name__].cpu())
+            generator.set_state(state[_key(effect)].cpu())
 
     def _losses(
         self,
@@ -162,6 +174,10 @@ def _overrides(effect: Effect, method: str) -> bool:
 
 
 def _stream(effect: Effect, seed: int, device: torch.device | str) -> torch.Generator:
-    words = [int(byte) for byte in type(effect).__name__.encode()]
-    state = np.random.SeedSequence([seed, *words]).generate_state(1)[0]
+    state = np.random.SeedSequence([seed, *_key(effect).encode()]).generate_state(1)[0]
     return torch.Generator(device).manual_seed(int(state))
+
+
+def _key(effect: Effect) -> str:
+    """Return what no other effect has: the hyperparameters that it reads."""
+    return ",".join(effect.hyperparameters)

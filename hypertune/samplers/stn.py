@@ -19,7 +19,7 @@ from scipy.stats.qmc import Sobol
 from hypertune.errors import ConfigError
 from hypertune.samplers._expected_improvement import most_promising, normal_scores
 from hypertune.samplers._history import History
-from hypertune.samplers.contract import construct
+from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
 
 __all__ = ["SAMPLER", "STNSampler", "stn"]
@@ -213,8 +213,12 @@ class STNSampler(BaseSampler):
 
 
 def stn(space: SearchSpace, *, seed: int, resumed_at: int = 0, **options: Any) -> BaseSampler:
-    """Build an `STNSampler`; it keeps no state, so a resumed search needs no other seed."""
-    return construct(STNSampler, {"space": space, "seed": seed}, options, where="sampler")
+    """Build an `STNSampler`; only its independent sampler has a state, and needs another seed in a resumed search."""
+    independent = construct(
+        TPESampler, {"multivariate": True, "seed": continued_seed(seed, resumed_at)}, {}, where="sampler"
+    )
+    defaults = {"space": space, "seed": seed, "independent_sampler": independent}
+    return construct(STNSampler, defaults, options, where="sampler")
 
 
 stn.self_tuning = True  # type: ignore[attr-defined]  # its trials tune themselves unless the config says otherwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -25,7 +25,7 @@ from hypertune.space import SearchSpace
 from hypertune.tasks.contract import Task
 from hypertune.training.batches import Batch, make_batches
 from hypertune.training.family_binding import dropout_paths
-from hypertune.training.hyperparameters import HYPERPARAMETERS, TrainingHyperparameters
+from hypertune.training.hyperparameters import HYPERPARAMETERS, TrainingHyperparameters, check_tuned_effects
 from hypertune.training.learner import Learner, PlainLearner
 from hypertune.training.optimizers import make_optimizer, make_schedule
 from hypertune.training.precision import Precision
@@ -54,6 +54,7 @@ class Assembly:
         val: Batches to select on.
         evaluation_batch: Examples in a batch of an evaluation.
         schedule: Values of self-tuned hyperparameters by step; None when none is tuned.
+        untreated: Layers of a self-tuning trial's model that stay plain, with the reason.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class Assembly:
     val: Iterable[Batch]
     evaluation_batch: int
     schedule: Schedule | None
+    untreated: Mapping[str, str] = field(default_factory=dict)
 
 
 def assemble(
@@ -136,6 +138,7 @@ def assemble(
         schedule = Schedule.load(tuning.replay)
         space = _narrowed(space, schedule.names)
         params = {**params, **{name: schedule.at(0)[name] for name in schedule.names}}
+    check_tuned_effects(space, task.spec)
     responding = _attached(model, family, params, task.spec, space, tuning)
     tuned = responding.hyperparameters.names
     hyperparameters = _without_tuned_decay(hyperparameters, tuned)
@@ -189,7 +192,7 @@ def assemble(
     schedule = Schedule(tuned)
     learner = SelfTuningLearner(algorithm, tune, tuning, epochs=settings.epochs, schedule=schedule)
     schedules = _schedules(learner.optimizers, hyperparameters, settings)
-    return Assembly(model, learner, schedules, train, val, evaluation_batch, schedule)
+    return Assembly(model, learner, schedules, train, val, evaluation_batch, schedule, responding.untreated)
 
 
 def _attached(

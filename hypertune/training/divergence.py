@@ -49,7 +49,7 @@ class LossMonitor:
         self._examples = 0
 
     def add(self, loss: Tensor, examples: int) -> None:
-        """Take in the mean loss of a batch, before its gradient step is made.
+        """Take in the mean loss of a batch, as it was before the batch's gradient step.
 
         Raises:
             NonFiniteLoss: It, or one of the last few off the CPU, is NaN or infinite.

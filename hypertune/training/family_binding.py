@@ -13,7 +13,9 @@ from hypertune.space import SearchSpace
 
 __all__ = ["dropout_paths"]
 
-_POSITIONS = (0.61, 0.37)
+# Position of the first name in its range and the step to the next name's, modulo 1, for each of two models. Multiples
+# of these steps (1/g and 1/g**2 of the plastic number g) stay apart, however many names there are.
+_POSITIONS = ((0.61, 0.7548776662466927), (0.37, 0.5698402909980532))
 
 
 def dropout_paths(
@@ -34,11 +36,16 @@ def dropout_paths(
     Raises:
         FamilyError: The family does not build.
     """
+    # A whole number is no rate, and another one may make another model.
+    lowest, highest = space.decode([0.0] * len(space)), space.decode([1.0] * len(space))
+    ranges = [(name, lowest[name], highest[name]) for name in names]
     found: dict[str, list[str]] | None = None
-    for position in _POSITIONS:
+    for first, step in _POSITIONS:
+        # Off the grid of stepped ranges, on which two names could share a value.
         values = {
-            name: space.decode([position + 0.011 * index if other == name else 0.5 for other in space.names])[name]
-            for index, name in enumerate(names)
+            name: low + (high - low) * (0.05 + 0.9 * ((first + step * index) % 1))
+            for index, (name, low, high) in enumerate(ranges)
+            if isinstance(low, float) and isinstance(high, float)
         }
         with torch.random.fork_rng(devices=[]):
             model = build_model(family, {**params, **values}, spec)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hypertune.errors import TaskError, TrialError, did_you_mean
+from hypertune.errors import HypertuneError, TaskError, TrialError, did_you_mean
 from hypertune.families.contract import Family
 from hypertune.records import TRIAL_STATE, Cost, Report, TrialResult
 from hypertune.space import SearchSpace
@@ -89,8 +89,11 @@ def fit(
         with deterministic_algorithms(settings.deterministic):
             return _Fit(trial, family, task, settings, space).run()
     except BaseException as error:
+        # Whatever else ends a trial may be a kill, after which it is repeated from its state.
+        over = (_BEST, TRIAL_STATE) if isinstance(error, TrialPruned | HypertuneError) else (_BEST,)
         with contextlib.suppress(OSError):
-            (trial.folder / _BEST).unlink(missing_ok=True)
+            for name in over:
+                (trial.folder / name).unlink(missing_ok=True)
         if isinstance(error, torch.OutOfMemoryError):
             raise TrialError(
                 "the device is out of memory",
@@ -108,18 +111,30 @@ class _Fit:
         self, trial: Trial, family: Family, task: Task, settings: TrainingSettings, space: SearchSpace | None
     ) -> None:
         self._started = self._written = time.perf_counter()
-        self._trial, self._task, self._settings = trial, task, settings
+        self._trial, self._family, self._task, self._settings, self._space = trial, family, task, settings, space
         self._device = resolve_device(settings.device, trial.worker)
+        self._begin()
+        state = load_state(trial.folder / TRIAL_STATE, self._device)
+        if state is not None and state.get("identity") == self._identity():
+            try:
+                self._continue(state)
+            except (HypertuneError, AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+                self._begin()  # the state is of another model or version, and may have been taken in by half
+        for report in self._reports:  # the interrupted trial's record ends where it was interrupted
+            trial.report(report.step, report.metrics, report.tuned)
+
+    def _begin(self) -> None:
+        trial, settings = self._trial, self._settings
         self._precision = Precision(settings.dtype, self._device)
         self._parts: Assembly = assemble(
             trial.params,
             trial.seed,
-            family,
-            task,
+            self._family,
+            self._task,
             settings,
             device=self._device,
             precision=self._precision,
-            space=space,
+            space=self._space,
         )
         self._stopping = EarlyStopping(settings.direction, settings.patience)
         self._best_weights: dict[str, Any] = {}
@@ -128,7 +143,6 @@ class _Fit:
         self._reports: list[Report] = []
         self._epochs, self._steps = 0, 0
         seed_everything(derive_seed(trial.seed, "training"))
-        self._continue()
 
     def run(self) -> TrialResult:
         for epoch in range(self._epochs, self._settings.epochs):
@@ -236,30 +250,28 @@ class _Fit:
         )
         self._written = time.perf_counter()
 
-    def _continue(self) -> None:
-        path = self._trial.folder / TRIAL_STATE
-        if not path.exists():
-            return
-        state = load_state(path, self._device)
-        if state is None or state.get("identity") != self._identity():
-            return
+    def _continue(self, state: dict[str, Any]) -> None:
         self._parts.learner.load_state_dict(state["learner"])
         for schedule, content in zip(self._parts.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(content)
         self._precision.load_state_dict(state["precision"])
         set_order_state(self._parts.train, state["order"])
-        vars(self._stopping).update(state["stopping"])
+        # How long to wait for a better epoch may have changed.
+        vars(self._stopping).update(state["stopping"], _patience=self._settings.patience)
         self._best_weights, self._best_metrics, self._best_tuned = state["best"]
         self._epochs, self._steps = state["epochs"], state["steps"]
-        self._started -= state["seconds"]
-        set_random_state(state["random"])
         self._reports = state["reports"]
-        for report in self._reports:  # the interrupted trial's record ends where it was interrupted
-            self._trial.report(report.step, report.metrics, report.tuned)
+        set_random_state(state["random"])
+        self._started -= state["seconds"]
 
     def _identity(self) -> dict[str, Any]:
         """Return what a state must agree on to continue it; how long training goes on may change."""
-        return {"params": dict(self._trial.params), "metric": self._settings.metric, "dtype": self._settings.dtype}
+        settings = self._settings
+        return {
+            "params": dict(self._trial.params),
+            "seed": self._trial.seed,
+            **{name: getattr(settings, name) for name in ("metric", "direction", "dtype", "batch_size", "self_tuning")},
+        }
 
 
 def _like(tuned: Mapping[str, float], params: Mapping[str, Any]) -> dict[str, float | int]:

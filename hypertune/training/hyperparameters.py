@@ -9,10 +9,11 @@ from numbers import Integral, Real
 from typing import Any
 
 from hypertune.effects.catalogue import effects
-from hypertune.errors import TrialError, did_you_mean
+from hypertune.errors import SpaceError, TrialError, did_you_mean
 from hypertune.records import Params, TaskSpec
+from hypertune.space import SearchSpace
 
-__all__ = ["HYPERPARAMETERS", "TrainingHyperparameters"]
+__all__ = ["HYPERPARAMETERS", "TrainingHyperparameters", "check_tuned_effects"]
 
 
 def _number(
@@ -84,6 +85,42 @@ class TrainingHyperparameters:
         known = effects()
         acting = {name: _effect_value(name, params[name], spec) for name in known if name in params}
         return cls(**values, effects=acting)
+
+
+def check_tuned_effects(space: SearchSpace, spec: TaskSpec) -> None:
+    """Check that a task has a use for the effects that a space tunes inside a trial, over their whole ranges.
+
+    Args:
+        space: Its self-tuned hyperparameters are looked at; those that no effect reads are left alone.
+        spec: The task.
+
+    Raises:
+        SpaceError: It has none, or a range reaches beyond what the effect is made for.
+    """
+    lowest, highest = space.decode([0.0] * len(space)), space.decode([1.0] * len(space))
+    for name, effect in effects().items():
+        if name not in space.self_tuned:
+            continue
+        problem = effect.problem(spec)
+        if problem is not None:
+            raise SpaceError(
+                "the task has no use for it",
+                where=f"space.{name}",
+                expected=problem,
+                fix=f"remove {name} from the space",
+            )
+        known = effect.hyperparameters[name]
+        # A tuned value comes near the ends of its range and does not reach them.
+        for value in (lowest[name], highest[name]):
+            if isinstance(value, int | float) and not known.low <= value <= known.high:
+                bounds = {"low": known.low, "high": known.high, "without_low": False, "without_high": False}
+                raise SpaceError(
+                    "tuning could reach values that are out of range",
+                    where=f"space.{name}",
+                    given=value,
+                    expected=_range(bounds),
+                    fix="narrow low..high",
+                )
 
 
 class _Documentation(Mapping[str, str]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hypertune.errors import StorageError
+from hypertune.errors import StorageError, TrialError
 
 __all__ = ["Schedule"]
 
@@ -64,14 +65,30 @@ class Schedule:
         return dict(zip(self.names, self._values[index], strict=True))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the schedule as CSV: a column ``step``, and one for each hyperparameter."""
+        """Write the schedule as CSV: a column ``step``, and one for each hyperparameter.
+
+        The file is written beside its place and moved there.
+
+        Raises:
+            TrialError: The disk is full, or the place cannot be written.
+        """
         target = Path(path)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("step", *self.names))
-            writer.writerows((step, *map(repr, row)) for step, row in zip(self._steps, self._values, strict=True))
-        temporary.replace(target)
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(("step", *self.names))
+                writer.writerows((step, *map(repr, row)) for step, row in zip(self._steps, self._values, strict=True))
+            temporary.replace(target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise TrialError(
+                f"the schedule cannot be written: {error}",
+                where="trial.schedule",
+                given=str(target),
+                fix="free disk space, or choose a writable study.folder",
+            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Schedule:
@@ -83,15 +100,17 @@ class Schedule:
         try:
             with Path(path).open(newline="", encoding="utf-8") as file:
                 header, *rows = list(csv.reader(file))
-            if header[0] != "step" or len(header) < 2 or not rows:
-                raise ValueError("no column `step`, or no entries")
+            if header[:1] != ["step"] or len(set(header)) != len(header) or len(header) < 2 or not rows:
+                raise ValueError("no column `step`, a column twice, or no entries")
             schedule = cls(header[1:])
-            for row in rows:
-                values = [float(value) for value in row[1:]]
+            for first, *rest in rows:
+                step, values = int(first), [float(value) for value in rest]
                 if not all(map(math.isfinite, values)):
-                    raise ValueError(f"a value of step {row[0]} is not finite")
-                schedule.record(int(row[0]), dict(zip(schedule.names, values, strict=True)))
-        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
+                    raise ValueError(f"a value of step {step} is not finite")
+                if step <= (schedule.steps[-1] if schedule else -1):
+                    raise ValueError(f"step {step} comes after a later one")
+                schedule.record(step, dict(zip(schedule.names, values, strict=True)))
+        except (OSError, ValueError, csv.Error) as error:
             raise StorageError(
                 f"not a readable schedule: {type(error).__name__}: {error}",
                 where="trial.self_tuning.replay",

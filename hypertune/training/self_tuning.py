@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hypertune.errors import TaskError
 from hypertune.hypernets.contract import BestResponse
 from hypertune.records import ParamValue
 from hypertune.training.batches import Batch, order_state, set_order_state
@@ -152,6 +153,8 @@ class _Endless:
         try:
             batch = next(self._pass)
         except StopIteration:
+            if not self._taken:
+                raise TaskError("the tuning split gave no batch", where="task.tune", fix="make it larger") from None
             self._pass = None
             return next(self)
         self._taken += 1

@@ -49,7 +49,7 @@ class SelfTuningSettings:
     warmup: float = 0.08
     train_steps: int = 5
     tune_steps: int = 1
-    lr: float = 0.1
+    lr: float = 0.05
     scale: float = 0.5
     tune_scale: bool = True
     entropy: float = 1e-3

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    default_collate,
+)
 
 from hypertune.errors import TaskError
 from hypertune.tasks.contract import Split, Task, TensorSplit
@@ -32,18 +44,15 @@ def split_validation(task: Task, fraction: float) -> tuple[Split, Split]:
     """
     if task.tune is not None:
         return task.tune, task.val
-    val = task.val
-    if isinstance(val, DataLoader):
-        val = val.dataset
+    loader = task.val if isinstance(task.val, DataLoader) else None
+    val: Split = task.val if loader is None else _examples(loader)
     if not isinstance(val, TensorSplit) and (isinstance(val, IterableDataset) or not hasattr(val, "__len__")):
-        raise TaskError(
-            "a stream of validation examples cannot be divided into one part to tune on and one to select on",
-            where="task.val",
-            given=type(val).__name__,
-            expected="tensors, or a Dataset with a length",
-            fix="give the task a `tune` split beside `val`",
+        raise _indivisible(
+            type(val).__name__,
+            "a stream of validation examples cannot be divided",
+            "tensors, or a Dataset with a length",
         )
-    size = len(val.x) if isinstance(val, TensorSplit) else len(val)  # type: ignore[arg-type]
+    size = len(val.x) if isinstance(val, TensorSplit) else len(val)
     order = torch.randperm(size, generator=torch.Generator().manual_seed(_SEED))
     tuning = round(size * fraction)
     if min(tuning, size - tuning) < SMALLEST_PART:
@@ -54,12 +63,64 @@ def split_validation(task: Task, fraction: float) -> tuple[Split, Split]:
             expected=f"at least {SMALLEST_PART} for each",
             fix="make the validation split larger, or change trial.self_tuning.tuning_fraction",
         )
-    return _part(val, order[:tuning]), _part(val, order[tuning:])
+    tune, select = _part(val, order[:tuning]), _part(val, order[tuning:])
+    if loader is None:
+        return tune, select
+    return _loaded(loader, tune, shuffle=True), _loaded(loader, select, shuffle=False)
 
 
-def _part(split: TensorSplit | Dataset[object], order: torch.Tensor) -> Split:
+def _part(split: Split, order: torch.Tensor) -> Split:
     if isinstance(split, TensorSplit):
         return TensorSplit(split.x[order.to(split.x.device)], split.y[order.to(split.y.device)])
     if type(split) is TensorDataset:
         return TensorDataset(*(tensor[order.to(tensor.device)] for tensor in split.tensors))
-    return Subset(split, order.tolist())
+    return Subset(split, order.tolist())  # type: ignore[arg-type]
+
+
+def _examples(loader: DataLoader[Any]) -> Dataset[Any]:
+    """Return the examples that a loader reads: not always all of its dataset."""
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(loader.dataset, IterableDataset):
+        return loader.dataset
+    if loader.batch_size is not None and isinstance(sampler, SubsetRandomSampler):
+        return Subset(loader.dataset, list(sampler.indices))
+    whole = isinstance(sampler, SequentialSampler) or (
+        isinstance(sampler, RandomSampler) and not sampler.replacement and sampler.num_samples == len(loader.dataset)  # type: ignore[arg-type]
+    )
+    if loader.batch_size is None or not whole:
+        raise _indivisible(
+            type(loader.batch_sampler if loader.batch_size is None else sampler).__name__,
+            "which validation examples the loader's sampler chooses is not known, so they cannot be divided",
+            "a DataLoader over the validation examples, in order or shuffled",
+        )
+    return loader.dataset
+
+
+def _loaded(loader: DataLoader[Any], part: Split, *, shuffle: bool) -> Split:
+    if type(part) is TensorDataset and loader.collate_fn is default_collate:
+        return part
+    return DataLoader(
+        part,  # type: ignore[arg-type]
+        batch_size=loader.batch_size,
+        shuffle=shuffle,
+        # Its own, which the trial seeds: without one a loader draws from the global stream, which dropout uses.
+        generator=torch.Generator(),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+def _indivisible(given: str, problem: str, expected: str) -> TaskError:
+    return TaskError(
+        f"{problem} into one part to tune on and one to select on",
+        where="task.val",
+        given=given,
+        expected=expected,
+        fix="give the task a `tune` split beside `val`",
+    )

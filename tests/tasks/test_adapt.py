@@ -484,3 +484,54 @@ def test_a_dataset_without_length():
             return torch.zeros(3), 0
 
     assert "__len__" in str(refused(given(train=NoLength())))
+
+
+# A split to tune hyperparameters on
+
+
+def test_a_tuning_split_is_coded_as_training_is():
+    made = as_task(given(tune=(numbers(4), np.array([2, 0, 2, 1]))), name="mine")
+    assert isinstance(made.tune, TensorSplit)
+    assert made.tune.y.tolist() == [2, 0, 2, 1]
+    assert made.tune.x.dtype == torch.float32
+    text = as_task(
+        {
+            "train": (numbers(4), ["b", "a", "c", "a"]),
+            "val": (numbers(2), ["a", "b"]),
+            "tune": (numbers(2), ["c", "b"]),
+        },
+        name="mine",
+    )
+    assert text.tune.y.tolist() == [2, 1]
+
+
+def test_without_one_there_is_none():
+    assert as_task(given(), name="mine").tune is None
+    assert as_task(given(tune=None), name="mine").tune is None
+    assert as_task((numbers(50), classes(50)), name="mine").tune is None
+    assert wine().tune is None
+
+
+def test_a_tuning_stream_stays_one():
+    stream = Stream(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
+    made = as_task(given(tune=stream), name="mine")
+    assert made.tune is stream
+
+
+@pytest.mark.parametrize(
+    ("tune", "where"),
+    [
+        ((numbers(4, features=5), classes(4)), "tune"),
+        ((numbers(4), classes(3)), "task.tune"),
+        ((numbers(4), np.full(4, 9)), "task.tune"),
+        ((numbers(0), classes(0)), "task.tune"),
+        (3, "task.tune"),
+    ],
+)
+def test_a_tuning_split_that_does_not_fit_is_named(tune, where):
+    error = refused(given(tune=tune))
+    assert where in str(error)
+
+
+def test_a_misspelt_tuning_split_gets_a_suggestion():
+    assert "did you mean 'tune'" in str(refused(given(tunes=(numbers(4), classes(4)))))

@@ -137,3 +137,17 @@ def linear_family() -> Family:
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(task.input_shape), task.output_size))
 
     return Family("linear", build)
+
+
+@pytest.fixture
+def dropout_family() -> Family:
+    """One hidden layer with batch normalization and dropout; reads ``dropout``."""
+
+    def build(params: Mapping[str, Any], task: TaskSpec) -> nn.Module:
+        features = math.prod(task.input_shape)
+        return nn.Sequential(
+            *(nn.Flatten(), nn.Linear(features, 12), nn.BatchNorm1d(12), nn.ReLU()),
+            *(nn.Dropout(params.get("dropout", 0.0)), nn.Linear(12, task.output_size)),
+        )
+
+    return Family("dropout", build)

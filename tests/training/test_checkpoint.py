@@ -130,7 +130,7 @@ def test_a_copy_does_not_follow_the_model_and_loads_back() -> None:
 
     torch.manual_seed(0)
     model = nn.Sequential(Odd(), nn.BatchNorm1d(2))
-    weights = copy_weights(model)
+    weights = copy_weights(model.state_dict())
     before = copy.deepcopy(model.state_dict())
     model(torch.randn(4, 2))
     with torch.no_grad():
