@@ -1,6 +1,6 @@
 """Plot how hyperparameters moved inside a self-tuned trial.
 
-    python examples/plot_schedule.py runs/<study>/trials/0003/schedule.csv [picture.svg]
+python examples/plot_schedule.py runs/<study>/trials/0003/schedule.csv [picture.svg]
 """
 
 import sys

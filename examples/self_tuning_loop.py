@@ -1,6 +1,6 @@
 """Self-tuning in your own training loop: dropout, weight decay and input noise of your own model, in one run.
 
-    python examples/self_tuning_loop.py
+python examples/self_tuning_loop.py
 """
 
 import torch

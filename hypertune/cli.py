@@ -236,9 +236,7 @@ def _print_best(result: StudyResult) -> None:
         tuned = f" -> {best.tuned[name]:.6g}" if name in best.tuned else ""
         shown = f"{param:.6g}" if isinstance(param, float) else str(param)
         edge = best.metrics.get(f"tune/at_edge/{name}")
-        note = (
-            "" if edge is None else f"  (at the {'high' if edge > 0 else 'low'} end of its range)"
-        )
+        note = "" if edge is None else f"  (at the {'high' if edge > 0 else 'low'} end of its range)"
         typer.echo(f"  {name}: {shown}{tuned}{note}")
 
 
