@@ -165,8 +165,11 @@ def checked_losses(losses: object, targets: Tensor) -> Tensor:
 
 
 def _own(effect: Effect, values: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
-    """Return an effect's own values as tensors; of those not given, the defaults."""
-    return {name: torch.as_tensor(values.get(name, known.default)) for name, known in effect.hyperparameters.items()}
+    """Return an effect's own values as tensors without gradient; of those not given, the defaults."""
+    return {
+        name: torch.as_tensor(values.get(name, known.default)).detach()
+        for name, known in effect.hyperparameters.items()
+    }
 
 
 def _overrides(effect: Effect, method: str) -> bool:

@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from hypertune.samplers._features import features
+
 __all__ = ["most_promising", "normal_scores"]
 
 _CANDIDATES = 512
 _NEIGHBOURS = 64
 _MOST_TRIALS = 150
+_ANOTHER_CHOICE = 0.3
+_REFINEMENTS = (0.03, 0.01)
 
 
 def normal_scores(y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -32,7 +37,12 @@ def normal_scores(y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def most_promising(
-    x: NDArray[np.float64], y: NDArray[np.float64], pending: NDArray[np.float64], *, seed: int
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    pending: NDArray[np.float64],
+    *,
+    seed: int,
+    choices: Sequence[int] | None = None,
 ) -> NDArray[np.float64]:
     """Return the point of the largest expected improvement ([Jones98] eq. 15) under a Gaussian process.
 
@@ -44,6 +54,7 @@ def most_promising(
         y: Values, ``(n,)``, to be minimized; infinite ones rank last.
         pending: Points that are being evaluated, ``(p, d)``.
         seed: Seed of the candidates and of the fit.
+        choices: Number of unordered choices on each axis, 0 where values are ordered; None: all are ordered.
 
     Returns:
         ``(d,)`` in [0, 1].
@@ -55,6 +66,10 @@ def most_promising(
         x, y = x[kept], y[kept]
     rng = np.random.default_rng(seed)
     scores = normal_scores(y)
+    choices = (0,) * x.shape[1] if choices is None else choices
+    leading = x[np.argsort(scores)[:3]]
+    candidates = _candidates(leading, choices, rng)
+    x, pending = features(x, choices), features(pending, choices)
     size = x.shape[1]
     kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern([0.5] * size, (0.05, 20.0), nu=2.5) + WhiteKernel(
         0.1, (1e-3, 2.0)
@@ -69,16 +84,36 @@ def most_promising(
             process = GaussianProcessRegressor(process.kernel_, normalize_y=True, optimizer=None)
             x, scores = np.concatenate((x, pending)), np.concatenate((scores, believed))
             process.fit(x, scores)
-    leading = x[np.argsort(scores)[:3]]
-    near = np.clip(leading[:, None] + rng.normal(0.0, 0.08, (len(leading), _NEIGHBOURS, size)), 0.0, 1.0)
-    spread = Sobol(size, seed=rng).random(_CANDIDATES)
-    candidates = np.concatenate((spread, near.reshape(-1, size)))
-    mean, deviation = process.predict(candidates, return_std=True)
-    # The deviation of the function, not of a noisy look at it; and the best the process believes in, not the luckiest.
+    # The best the process believes in, not the luckiest look at it.
+    target = float(np.min(process.predict(x)))
+    point: NDArray[np.float64] = candidates[0]
+    largest = -np.inf
+    for width in (None, *_REFINEMENTS):
+        if width is not None:
+            candidates = np.clip(point + rng.normal(0.0, width, (_NEIGHBOURS, len(choices))), 0.0, 1.0)
+        improvement = _expected_improvement(process, features(candidates, choices), target)
+        if improvement.max() > largest:
+            point, largest = candidates[int(np.argmax(improvement))], float(improvement.max())
+    return point
+
+
+def _expected_improvement(
+    process: GaussianProcessRegressor, points: NDArray[np.float64], target: float
+) -> NDArray[np.float64]:
+    mean, deviation = process.predict(points, return_std=True)
+    # The deviation of the function, not of a noisy look at it.
     noise = process.kernel_.k2.noise_level * np.square(process._y_train_std)
     deviation = np.sqrt(np.maximum(np.square(deviation) - noise, 1e-9))
-    target = float(np.min(process.predict(x)))
     z = (target - mean) / deviation
-    improvement = deviation * (z * norm.cdf(z) + norm.pdf(z))
-    point: NDArray[np.float64] = candidates[int(np.argmax(improvement))]
-    return point
+    improvement: NDArray[np.float64] = deviation * (z * norm.cdf(z) + norm.pdf(z))
+    return improvement
+
+
+def _candidates(leading: NDArray[np.float64], choices: Sequence[int], rng: np.random.Generator) -> NDArray[np.float64]:
+    size = leading.shape[1]
+    near = np.clip(leading[:, None] + rng.normal(0.0, 0.08, (len(leading), _NEIGHBOURS, size)), 0.0, 1.0)
+    near = near.reshape(-1, size)
+    # A step of that size leads to no other choice, so now and then one is drawn anew.
+    anew = (np.array(choices) > 0) & (rng.random(near.shape) < _ANOTHER_CHOICE)
+    near[anew] = rng.random(int(anew.sum()))
+    return np.concatenate((Sobol(size, seed=rng).random(_CANDIDATES), near))

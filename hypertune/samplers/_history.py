@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,7 +22,7 @@ __all__ = ["History"]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Trials of a study in the unit cube of its numeric hyperparameters.
+    """Trials of a study in the unit cube of its hyperparameters.
 
     Attributes:
         names: Name of each axis.
@@ -31,6 +31,7 @@ class History:
         moved: Whether a trial tuned anything, ``(n,)``.
         y: Values, ``(n,)``, the smaller the better; infinite for a trial that was pruned before it had one.
         pending: Where running trials started, ``(p, d)``.
+        choices: Number of unordered choices on each axis, 0 where values are ordered; empty: all are ordered.
     """
 
     names: tuple[str, ...]
@@ -39,6 +40,11 @@ class History:
     moved: NDArray[np.bool_]
     y: NDArray[np.float64]
     pending: NDArray[np.float64]
+    choices: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.choices:
+            object.__setattr__(self, "choices", (0,) * len(self.names))
 
     @classmethod
     def of(
@@ -51,17 +57,19 @@ class History:
     ) -> History:
         """Read a study's trials; those that do not have all hyperparameters inside their ranges are left out.
 
-        Complete and pruned trials are learned from alike: a pruned one counts with its last report.
+        Complete and pruned trials are learned from alike: a pruned one counts with its last report. A failed one counts
+        as worse than all others, so that the same failure is not proposed again, unless its point is tried once more.
 
         Args:
             trials: All trials.
-            distributions: The numeric hyperparameters.
+            distributions: The hyperparameters, one for each axis.
             direction: Which values are better.
             current: Number of the trial that is being proposed for; it is not pending.
         """
         space = SearchSpace(dict(distributions))
         sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
         rows: list[tuple[NDArray[np.float64], NDArray[np.float64], bool, float]] = []
+        failed: list[NDArray[np.float64]] = []
         pending: list[NDArray[np.float64]] = []
         for trial in trials:
             try:
@@ -71,8 +79,13 @@ class History:
             if trial.state is TrialState.RUNNING and trial.number != current:
                 pending.append(x)
             elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                tuned = trial.user_attrs.get(TUNED) or {}
+                tuned = trial.user_attrs.get(TUNED)
+                tuned = tuned if isinstance(tuned, Mapping) else {}
                 rows.append((x, _ended(x, tuned, distributions), bool(tuned), sign * _value(trial)))
+            elif trial.state is TrialState.FAIL:
+                failed.append(x)
+        tried = {x.tobytes() for x in (*pending, *(row[0] for row in rows))}
+        rows += [(x, x, False, math.inf) for x in failed if x.tobytes() not in tried]
         size = len(distributions)
         return cls(
             tuple(distributions),
@@ -81,6 +94,10 @@ class History:
             np.array([row[2] for row in rows], dtype=bool),
             np.array([row[3] if math.isfinite(row[3]) else math.inf for row in rows]),
             np.array(pending).reshape(-1, size),
+            tuple(
+                len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 0
+                for distribution in distributions.values()
+            ),
         )
 
     def __len__(self) -> int:
@@ -92,8 +109,12 @@ def _ended(
 ) -> NDArray[np.float64]:
     ended = x.copy()
     for axis, (name, distribution) in enumerate(distributions.items()):
-        if name in tuned and math.isfinite(tuned[name]):
-            ended[axis] = np.clip(encode_value(tuned[name], distribution), 0.0, 1.0)
+        value = tuned.get(name)
+        if not isinstance(distribution, FloatDistribution | IntDistribution):
+            continue
+        # The attribute comes from the objective, which may be anyone's.
+        if isinstance(value, int | float) and math.isfinite(value):
+            ended[axis] = encode_value(min(max(value, distribution.low), distribution.high), distribution)
     return ended
 
 

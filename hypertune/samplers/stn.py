@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
@@ -18,6 +18,7 @@ from scipy.stats.qmc import Sobol
 
 from hypertune.errors import ConfigError
 from hypertune.samplers._expected_improvement import most_promising, normal_scores
+from hypertune.samplers._features import features
 from hypertune.samplers._history import History
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
@@ -34,16 +35,18 @@ _FIRST_LOOK = 2  # finished trials after which it is known whether the objective
 class STNSampler(BaseSampler):
     """Searches what a self-tuning trial cannot tune, and starts each trial where good ones ended.
 
-    The numeric hyperparameters are proposed together. Outer ones (learning rate, width): first the centre of the
-    space, then a low-discrepancy sequence, then the point of the largest expected improvement under a Gaussian process
-    of (outer hyperparameters) -> (value after tuning). Self-tuned ones start in the middle of their ranges, later part
-    of the way from there to where tuning ended in good trials with similar outer hyperparameters, plus a spread that
-    shrinks as evidence grows. Only part of the way: tuning passes through strong regularization on its way to weak more
-    easily than back, and a trial that starts with hardly any overfits before its weights have learned how to respond.
+    All hyperparameters are proposed together, choices included. Outer ones (learning rate, optimizer): first the centre
+    of the space, then a low-discrepancy sequence, then the point of the largest expected improvement under a Gaussian
+    process of (outer hyperparameters) -> (value after tuning). Self-tuned ones start in the middle of their ranges,
+    later part of the way from there to where tuning ended in good trials with similar outer hyperparameters, plus a
+    spread that shrinks as evidence grows. Only part of the way: tuning passes through strong regularization on its way
+    to weak more easily than back, and a trial that starts with hardly any overfits before its weights have learned how
+    to respond.
 
-    Categorical and conditional hyperparameters come from ``independent_sampler``. Running trials count as if they had
-    the value the model predicts for them. Pruned trials are learned from like complete ones. Nothing is kept between
-    proposals but the seed: a resumed study goes on as an uninterrupted one would.
+    Conditional hyperparameters, and those the space does not have, come from ``independent_sampler``. Running trials
+    count as if they had the value the model predicts for them. Pruned trials are learned from like complete ones, and
+    failed ones count as worse than all others, so that what fails is not proposed again and again. Nothing is kept
+    between proposals but the seed: a resumed study goes on as an uninterrupted one would.
 
     If the objective does not tune inside its trials, all hyperparameters become outer ones, and it is said once.
 
@@ -55,7 +58,7 @@ class STNSampler(BaseSampler):
         start: Where self-tuned hyperparameters first start, as a share of their (scaled) range, in [0, 1].
         follow: How far from ``start`` to where good trials ended a trial starts, in [0, 1].
         explore: Probability that a trial starts self-tuned hyperparameters anywhere, in [0, 1].
-        independent_sampler: For categorical and conditional hyperparameters; a multivariate TPE by default.
+        independent_sampler: For conditional hyperparameters; a multivariate TPE by default.
 
     Raises:
         ConfigError: An option is out of range, or ``self_tuned`` names something the space does not have.
@@ -105,23 +108,19 @@ class STNSampler(BaseSampler):
         self._independent.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the numeric hyperparameters."""
+        """Return the hyperparameters that are proposed together."""
         known = self._common.calculate(study) if self._space is None else self._space.distributions
-        return {
-            name: distribution
-            for name, distribution in known.items()
-            if not isinstance(distribution, CategoricalDistribution) and not distribution.single()
-        }
+        return {name: distribution for name, distribution in known.items() if not distribution.single()}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Propose the numeric hyperparameters of one trial."""
+        """Propose the hyperparameters of one trial."""
         if not search_space:
             return {}
         if len(study.directions) > 1:
             raise ValueError("STNSampler optimizes a single objective; the study has several")
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
         trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
         history = History.of(trials, search_space, study.direction, current=trial.number)
         return SearchSpace(dict(search_space)).decode(self.propose(history, trial.number))
@@ -129,7 +128,7 @@ class STNSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Sample a categorical or conditional hyperparameter."""
+        """Sample a conditional hyperparameter."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -163,7 +162,7 @@ class STNSampler(BaseSampler):
         if not self._self_tuned.intersection(history.names):
             tunes, why = False, "no hyperparameter is marked self_tune"
         else:
-            tunes = bool(history.moved.any()) or len(history) < _FIRST_LOOK
+            tunes = bool(history.moved.any()) or np.isfinite(history.y).sum() < _FIRST_LOOK
             why = "the objective reports no tuned values"
         if not tunes and not self._told:
             self._told = True
@@ -178,7 +177,13 @@ class STNSampler(BaseSampler):
         usable = np.isfinite(history.y)
         if number < startup or usable.sum() < 2 or np.unique(history.y[usable]).size < 2:
             return self._spread_out(size, number)
-        return most_promising(history.x[:, outer], history.y, history.pending[:, outer], seed=seed)
+        return most_promising(
+            history.x[:, outer],
+            history.y,
+            history.pending[:, outer],
+            seed=seed,
+            choices=tuple(np.array(history.choices)[outer]),
+        )
 
     def _spread_out(self, size: int, number: int) -> NDArray[np.float64]:
         if number == 0:
@@ -200,7 +205,9 @@ class STNSampler(BaseSampler):
             return np.clip(self._start + rng.normal(0.0, spread, size), 0.0, 1.0)
         if rng.random() < self._explore:
             return rng.uniform(0.1, 0.9, size)
-        distances = np.linalg.norm(history.x[ended][:, ~tuned] - outer, axis=1)
+        choices = tuple(np.array(history.choices)[~tuned])
+        apart = features(history.x[ended][:, ~tuned], choices) - features(outer[None], choices)
+        distances = np.linalg.norm(apart, axis=1)
         quality = -1.5 * normal_scores(history.y[ended])
         weights = np.exp(quality - 0.5 * (distances / _NEAR) ** 2 - np.max(quality))
         total = weights.sum()

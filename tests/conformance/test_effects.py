@@ -183,9 +183,11 @@ def test_no_gradient_flows_through_the_values_and_inputs_stay_as_they_were(name,
     effect = effect_named(name)
     x, y, outputs = data(spec)
     kept, targets = x.clone(), y.clone()
-    values = {key: torch.full((BATCH,), value) for key, value in strong(effect).items()}
+    values = {key: torch.full((BATCH,), value, requires_grad=True) for key, value in strong(effect).items()}
     effects = Effects(effect.hyperparameters, seed=0)
     batch = effects.apply(x, y, values)
+    assert not batch.x.requires_grad
+    assert not effects.example_losses(loss_of(spec), outputs, batch, values).requires_grad
     outputs.requires_grad_()
     losses = effects.example_losses(loss_of(spec), outputs, batch, values)
     assert torch.equal(x, kept)
