@@ -4,28 +4,29 @@ References:
     [Jones98] Jones, Schonlau, Welch. Efficient Global Optimization of Expensive Black-Box Functions. Journal of Global
         Optimization 13, 1998.
     [Ginsbourger10] Ginsbourger, Le Riche, Carraro. Kriging Is Well-Suited to Parallelize Optimization. 2010.
+    [Ament23] Ament, Daulton, Eriksson, Balandat, Bakshy. Unexpected Improvements to Expected Improvement for Bayesian
+        Optimization. NeurIPS 2023.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erfcx
 from scipy.stats import norm, rankdata
 from scipy.stats.qmc import Sobol
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from hypertune.samplers._features import features
+from hypertune.samplers._gaussian_process import GaussianProcess
 
-__all__ = ["most_promising", "normal_scores"]
+__all__ = ["log_improvement", "most_promising", "normal_scores"]
 
 _CANDIDATES = 512
 _NEIGHBOURS = 64
-_MOST_TRIALS = 150
+_MOST_TRIALS = 100
 _ANOTHER_CHOICE = 0.3
 _REFINEMENTS = (0.03, 0.01)
 
@@ -34,6 +35,20 @@ def normal_scores(y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normal quantiles of the ranks: the order is kept, and diverged trials are no outliers."""
     scores: NDArray[np.float64] = norm.ppf((rankdata(y) - 0.5) / len(y))
     return scores
+
+
+def log_improvement(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(phi(z) + z Phi(z)), exact where the sum underflows ([Ament23] equation 9)."""
+    result = np.empty_like(z)
+    near = z > -1
+    result[near] = np.log(norm.pdf(z[near]) + z[near] * norm.cdf(z[near]))
+    far = z[~near]
+    # The bracket is 1/z^2 to first order; beyond -1,000 the difference drowns in rounding.
+    bracket = 1 + math.sqrt(math.pi / 2) * far * erfcx(-far / math.sqrt(2))
+    result[~near] = norm.logpdf(far) + np.where(
+        far > -1e3, np.log(np.maximum(bracket, 1e-12)), -2 * np.log(-np.minimum(far, -1.0))
+    )
+    return result
 
 
 def most_promising(
@@ -53,7 +68,7 @@ def most_promising(
         x: Points, ``(n, d)`` in [0, 1], n at least 2.
         y: Values, ``(n,)``, to be minimized; infinite ones rank last.
         pending: Points that are being evaluated, ``(p, d)``.
-        seed: Seed of the candidates and of the fit.
+        seed: Seed of the candidates.
         choices: Number of unordered choices on each axis, 0 where values are ordered; None: all are ordered.
 
     Returns:
@@ -64,49 +79,23 @@ def most_promising(
         latest = np.arange(len(y) - _MOST_TRIALS // 2, len(y))
         kept = np.union1d(best, latest)
         x, y = x[kept], y[kept]
-    rng = np.random.default_rng(seed)
-    scores = normal_scores(y)
     choices = (0,) * x.shape[1] if choices is None else choices
-    leading = x[np.argsort(scores)[:3]]
-    candidates = _candidates(leading, choices, rng)
-    x, pending = features(x, choices), features(pending, choices)
-    size = x.shape[1]
-    kernel = ConstantKernel(1.0, (0.05, 20.0)) * Matern([0.5] * size, (0.05, 20.0), nu=2.5) + WhiteKernel(
-        0.1, (1e-3, 2.0)
-    )
-    process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed)
-    with warnings.catch_warnings():
-        # A length scale at its bound says that an axis hardly matters; nothing is wrong with that.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(x, scores)
-        if len(pending):
-            believed = np.asarray(process.predict(pending))
-            process = GaussianProcessRegressor(process.kernel_, normalize_y=True, optimizer=None)
-            x, scores = np.concatenate((x, pending)), np.concatenate((scores, believed))
-            process.fit(x, scores)
-    # The best the process believes in, not the luckiest look at it.
-    target = float(np.min(process.predict(x)))
+    process = GaussianProcess(features(x, choices), normal_scores(y))
+    if len(pending):
+        process.believe(features(pending, choices))
+    target = process.lowest
+    rng = np.random.default_rng(seed)
+    candidates = _candidates(x[np.argsort(y, kind="stable")[:3]], choices, rng)
     point: NDArray[np.float64] = candidates[0]
-    largest = -np.inf
+    largest = -math.inf
     for width in (None, *_REFINEMENTS):
         if width is not None:
             candidates = np.clip(point + rng.normal(0.0, width, (_NEIGHBOURS, len(choices))), 0.0, 1.0)
-        improvement = _expected_improvement(process, features(candidates, choices), target)
-        if improvement.max() > largest:
-            point, largest = candidates[int(np.argmax(improvement))], float(improvement.max())
+        mean, deviation = process.predict(features(candidates, choices))
+        gains = np.log(deviation) + log_improvement((target - mean) / deviation)
+        if gains.max() > largest:
+            point, largest = candidates[int(np.argmax(gains))], float(gains.max())
     return point
-
-
-def _expected_improvement(
-    process: GaussianProcessRegressor, points: NDArray[np.float64], target: float
-) -> NDArray[np.float64]:
-    mean, deviation = process.predict(points, return_std=True)
-    # The deviation of the function, not of a noisy look at it.
-    noise = process.kernel_.k2.noise_level * np.square(process._y_train_std)
-    deviation = np.sqrt(np.maximum(np.square(deviation) - noise, 1e-9))
-    z = (target - mean) / deviation
-    improvement: NDArray[np.float64] = deviation * (z * norm.cdf(z) + norm.pdf(z))
-    return improvement
 
 
 def _candidates(leading: NDArray[np.float64], choices: Sequence[int], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import softmax
 from scipy.stats.qmc import Sobol
 
 from hypertune.errors import ConfigError
@@ -29,6 +30,7 @@ _logger = logging.getLogger(__name__)
 
 _NEAR = 0.3  # distance in the unit cube of the outer hyperparameters at which a trial's experience halves or so
 _SPREAD = 0.15
+_MARGIN = 0.03
 _FIRST_LOOK = 2  # finished trials after which it is known whether the objective tunes inside its trials
 
 
@@ -103,8 +105,7 @@ class STNSampler(BaseSampler):
         self._told = False
 
     def reseed_rng(self) -> None:
-        """Take a new random seed, as Optuna asks of samplers in parallel processes."""
-        self._seed = int(np.random.SeedSequence().generate_state(1)[0])
+        """Reseed the independent sampler; proposals differ by the trial's number, which no two workers share."""
         self._independent.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -116,10 +117,9 @@ class STNSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Propose the hyperparameters of one trial."""
+        _check_single_objective(study)
         if not search_space:
             return {}
-        if len(study.directions) > 1:
-            raise ValueError("STNSampler optimizes a single objective; the study has several")
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
         trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
         history = History.of(trials, search_space, study.direction, current=trial.number)
@@ -129,6 +129,7 @@ class STNSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Sample a conditional hyperparameter."""
+        _check_single_objective(study)
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -208,14 +209,12 @@ class STNSampler(BaseSampler):
         choices = tuple(np.array(history.choices)[~tuned])
         apart = features(history.x[ended][:, ~tuned], choices) - features(outer[None], choices)
         distances = np.linalg.norm(apart, axis=1)
-        quality = -1.5 * normal_scores(history.y[ended])
-        weights = np.exp(quality - 0.5 * (distances / _NEAR) ** 2 - np.max(quality))
-        total = weights.sum()
-        weights = weights / total if total > 0 else np.full(len(weights), 1 / len(weights))
-        good = history.x_tuned[ended][rng.choice(len(weights), p=weights)][tuned]
+        merits = -1.5 * normal_scores(history.y[ended]) - 0.5 * (distances / _NEAR) ** 2
+        good = history.x_tuned[ended][rng.choice(len(merits), p=softmax(merits))][tuned]
         centre = self._start + self._follow * (good - self._start)
         spread = _SPREAD / math.sqrt(1 + ended.sum() / 4)
-        start: NDArray[np.float64] = np.clip(centre + rng.normal(0.0, spread, size), 0.0, 1.0)
+        # Off the very ends, where a hyperparameter hardly feels its gradient and a trial would be stuck from the start.
+        start: NDArray[np.float64] = np.clip(centre + rng.normal(0.0, spread, size), _MARGIN, 1.0 - _MARGIN)
         return start
 
 
@@ -230,6 +229,11 @@ def stn(space: SearchSpace, *, seed: int, resumed_at: int = 0, **options: Any) -
 
 stn.self_tuning = True  # type: ignore[attr-defined]  # its trials tune themselves unless the config says otherwise
 SAMPLER = stn
+
+
+def _check_single_objective(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError("STNSampler optimizes a single objective; the study has several")
 
 
 def _wrong(option: str, value: object, expected: str) -> ConfigError:

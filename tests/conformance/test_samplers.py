@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 from hypertune import registry
 from hypertune.samplers.contract import as_sampler
@@ -35,7 +35,7 @@ class TestSampler(BasicSamplerTestCase):
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.filterwarnings("ignore:The distribution is specified by:UserWarning")
 @pytest.mark.filterwarnings("ignore:Inconsistent parameter values for distribution:UserWarning")
-class TestSTNSampler(RelativeSamplerTestCase):
+class TestSTNSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     """Ours without a space: it then proposes what the study's trials have in common."""
 
     @pytest.fixture(params=[(), ("x", "x0", "a")], ids=["plain", "self-tuned"])
