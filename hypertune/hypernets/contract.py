@@ -54,7 +54,10 @@ class PrecisionLike(Protocol):
 class FullPrecision:
     """Forward and step without autocast."""
 
-    scales_loss = False
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients are only right after the scaled loss of `step`: never."""
+        return False
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return a context that does nothing."""
@@ -87,7 +90,7 @@ class FullPrecision:
 
 @dataclass(frozen=True, slots=True)
 class TuningOptions:
-    """How the hyperparameters are tuned; the defaults are the ones measured best (README).
+    """How the hyperparameters are tuned.
 
     Attributes:
         lr: Learning rate of lambda, with Adam.

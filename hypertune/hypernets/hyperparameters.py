@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,8 +51,7 @@ class TunedHyperparameters(nn.Module):
         super().__init__()
         self.names = space.names
         self._distributions = dict(space.distributions)
-        for name, distribution in self._distributions.items():
-            _check_tunable(name, distribution)
+        SearchSpace(self._distributions, frozenset(self.names))  # refuses what cannot be tuned
         for name in scale if isinstance(scale, Mapping) else ():
             if name not in self.names:
                 raise SpaceError(
@@ -135,19 +134,6 @@ class TunedHyperparameters(nn.Module):
         edges = {name: "low" if u < 0.5 else "high" for name, u in zip(self.names, positions, strict=True)}
         inside = {name for name, u in zip(self.names, positions, strict=True) if _EDGE < u < 1 - _EDGE}
         return {name: edge for name, edge in edges.items() if name not in inside}
-
-
-def _check_tunable(name: str, distribution: BaseDistribution) -> None:
-    if isinstance(distribution, CategoricalDistribution):
-        raise SpaceError(
-            "a categorical hyperparameter has no direction to tune along",
-            where=f"space.{name}.self_tune",
-            fix="remove `self_tune` or make it a float or int range",
-        )
-    if distribution.single():
-        raise SpaceError(
-            "a range of zero width leaves nothing to tune", where=f"space.{name}.self_tune", fix="widen low..high"
-        )
 
 
 def _scale(scale: float | Mapping[str, float], name: str) -> float:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hypertune.errors import ConfigError
+from hypertune.hypernets.contract import FullPrecision
 
 __all__ = ["Precision"]
 
 
-class Precision:
+class Precision(FullPrecision):
     """Forward and step in one precision.
 
     Args:
@@ -75,16 +76,12 @@ class Precision:
             weights: What the global gradient norm is taken over.
             grad_clip: Largest global L2 norm of the gradient, or None.
         """
+        if self._scaler is None:
+            super().step(loss, optimizer, weights, grad_clip)
+            return
         optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
         for each in optimizers:
             each.zero_grad(set_to_none=True)
-        if self._scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            if grad_clip is not None:
-                nn.utils.clip_grad_norm_(weights, grad_clip)
-            for each in optimizers:
-                each.step()
-            return
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if grad_clip is not None:
             for each in optimizers:
