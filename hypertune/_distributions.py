@@ -13,7 +13,7 @@ from hypertune.errors import SpaceError, did_you_mean
 
 __all__ = ["describe", "read_distribution", "read_flag", "round_to_step", "to_entry"]
 
-_COMMON = {"type", "self_tune", "unit", "doc"}
+_COMMON = {"type", "self_tune", "unit", "doc", "when"}
 _KEYS = {
     "float": _COMMON | {"low", "high", "log", "step"},
     "int": _COMMON | {"low", "high", "log", "step"},

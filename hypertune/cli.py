@@ -267,7 +267,9 @@ def _print_space(space: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "range", "tuned inside", "unit", "what", box=None, padding=(0, 1), header_style="")
+    table = Table(
+        "name", "range", "tuned inside", "only when", "unit", "what", box=None, padding=(0, 1), header_style=""
+    )
     for name, entry in space.to_mapping().items():
         if entry["type"] == "categorical":
             bounds = ", ".join(str(choice) for choice in entry["choices"])
@@ -276,7 +278,8 @@ def _print_space(space: Any) -> None:
             bounds += " log" if entry.get("log") else ""
             bounds += f" step {entry['step']:g}" if "step" in entry else ""
         tuned = "yes" if entry.get("self_tune") else ""
-        table.add_row(name, bounds, tuned, entry.get("unit", ""), entry.get("doc", ""))
+        when = " and ".join(f"{parent} = {value}" for parent, value in entry.get("when", {}).items())
+        table.add_row(name, bounds, tuned, when, entry.get("unit", ""), entry.get("doc", ""))
     console = Console()
     # A pipe or a file has no edge to wrap at.
     (console if console.is_terminal else Console(width=240)).print(table, markup=False)

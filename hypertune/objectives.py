@@ -210,7 +210,7 @@ class FamilyObjective:
     def _points(self) -> list[dict[str, ParamValue]]:
         ends = [self.space.decode([end] * len(self.space)) for end in (0.0, 1.0)]
         points = [*ends, *self.space.sample(_PREFLIGHT_POINTS, seed=0)]
-        return [{**self._fixed, **point} for point in points]
+        return [{**self._fixed, **self.space.active(point)} for point in points]
 
 
 @dataclass(frozen=True, slots=True)

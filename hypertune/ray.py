@@ -20,8 +20,16 @@ def to_ray(space: SearchSpace) -> dict[str, Domain]:
     """Return the space as Ray Tune domains, for ``Tuner(param_space=...)``.
 
     Raises:
-        SpaceError: A stepped range does not start on a multiple of its step; Ray's grids start at 0.
+        SpaceError: A stepped range does not start on a multiple of its step; Ray's grids start at 0. Or a hyperparameter
+            is conditional, which Ray's domains cannot be.
     """
+    for name in space.conditions:
+        raise SpaceError(
+            "Ray's domains know no conditions",
+            where=f"space.{name}.when",
+            expected="a space without conditional hyperparameters",
+            fix="fix the hyperparameters that it depends on with `space.with_fixed({...})`",
+        )
     return {name: _to_domain(distribution, f"space.{name}") for name, distribution in space.distributions.items()}
 
 

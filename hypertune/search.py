@@ -282,7 +282,7 @@ class _Run:
             loop = AskTell(
                 store=self.store,
                 runner=runner,
-                distributions=plan.space.distributions,
+                space=plan.space,
                 metric=config.study.metric,
                 folder=self.folder.path,
                 emit=emit,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from hypertune._conditions import Condition, check_conditions, holds, parents_first, read_condition, to_when
 from hypertune._distributions import describe, read_distribution, read_flag, to_entry
 from hypertune._unit_cube import decode_value, encode_value
 from hypertune._yaml import read_yaml
@@ -24,22 +25,26 @@ from hypertune.records import Params, ParamValue
 
 __all__ = ["SearchSpace", "shipped_spaces"]
 
+_ABSENT = 0.5  # where on its axis a hyperparameter is that a configuration does not have
+
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """A search space of named, independent hyperparameters.
+    """A search space of named hyperparameters, each independent or there only under a condition on others.
 
     Attributes:
         distributions: Optuna distribution of each hyperparameter, in the order of the source.
         self_tuned: Hyperparameters a self-tuning trial adjusts online, from the sampled start.
         docs: One line of documentation by name, where there is one.
         units: Unit by name, where there is one.
+        conditions: When a conditional hyperparameter exists: ``{name: {parent: (value, ...)}}``.
     """
 
     distributions: Mapping[str, BaseDistribution]
     self_tuned: frozenset[str] = frozenset()
     docs: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.distributions:
@@ -51,12 +56,14 @@ class SearchSpace:
             )
         for name in sorted(self.self_tuned):
             _check_self_tuned(name, self.distributions)
-        for attribute in ("distributions", "docs", "units"):
+        check_conditions(self.conditions, self.distributions)
+        for attribute in ("distributions", "docs", "units", "conditions"):
             object.__setattr__(self, attribute, MappingProxyType(dict(getattr(self, attribute))))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Mapping proxies do not pickle, and a space travels to worker processes.
-        return (type(self), (dict(self.distributions), self.self_tuned, dict(self.docs), dict(self.units)))
+        mappings = (dict(getattr(self, name)) for name in ("docs", "units", "conditions"))
+        return (type(self), (dict(self.distributions), self.self_tuned, *mappings))
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], *, folder: Path | None = None) -> SearchSpace:
@@ -98,9 +105,11 @@ class SearchSpace:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> SearchSpace:
-        """Build a space from the YAML form: name -> ``{type, low, high, log, step | choices, self_tune, unit, doc}``.
+        """Build a space from the YAML form: name -> ``{type, low, high, log, step | choices, self_tune, unit, doc,
+        when}``.
 
-        A plain value instead of a mapping fixes the hyperparameter to that value.
+        A plain value instead of a mapping fixes the hyperparameter to that value. ``when: {parent: value}`` or
+        ``{parent: [value, ...]}`` makes it conditional: it exists only where the parent exists and has such a value.
 
         Raises:
             SpaceError: A parameter is wrong; the message has its dotted path.
@@ -109,6 +118,7 @@ class SearchSpace:
         self_tuned: set[str] = set()
         docs: dict[str, str] = {}
         units: dict[str, str] = {}
+        conditions: dict[str, Condition] = {}
         for name, entry in mapping.items():
             if not isinstance(name, str) or not name.strip():
                 raise SpaceError("a hyperparameter's name must be text", where="space", given=name, fix="quote it")
@@ -117,10 +127,12 @@ class SearchSpace:
             if isinstance(entry, Mapping):
                 if read_flag(entry.get("self_tune", False), f"{where}.self_tune"):
                     self_tuned.add(name)
+                if "when" in entry:
+                    conditions[name] = read_condition(entry["when"], f"{where}.when")
                 for key, texts in (("doc", docs), ("unit", units)):
                     if entry.get(key):
                         texts[name] = str(entry[key])
-        return cls(distributions, frozenset(self_tuned), docs, units)
+        return cls(distributions, frozenset(self_tuned), docs, units, conditions)
 
     def to_mapping(self) -> dict[str, dict[str, Any]]:
         """Return the YAML form; `from_mapping` of it gives an equal space."""
@@ -131,17 +143,68 @@ class SearchSpace:
         """Hyperparameter names, in order; the order of the unit cube's axes."""
         return tuple(self.distributions)
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Hyperparameter names with every parent before what is conditional on it: the order to sample them in."""
+        return parents_first(self.conditions, self.distributions)
+
+    @property
+    def unconditional(self) -> Mapping[str, BaseDistribution]:
+        """Distributions of the hyperparameters that every configuration has."""
+        return {name: dist for name, dist in self.distributions.items() if name not in self.conditions}
+
     def __len__(self) -> int:
         return len(self.distributions)
+
+    def exists(self, name: str, params: Params) -> bool:
+        """Return whether a configuration has the hyperparameter; ``params`` holds at least its parents."""
+        return name not in self.conditions or holds(self.conditions[name], params)
+
+    def active(self, params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
+        """Return the values without those of conditional hyperparameters whose condition does not hold."""
+        kept: dict[str, ParamValue] = {}
+        for name in self.order:
+            if name in params and self.exists(name, kept):
+                kept[name] = params[name]
+        return {name: kept[name] for name in self.names if name in kept}
+
+    def given(self, params: Params) -> SearchSpace:
+        """Return the space without the conditional hyperparameters that a configuration does not have."""
+        if not self.conditions:
+            return self
+        there = self.active(params)
+        kept = {n: distribution for n, distribution in self.distributions.items() if self.exists(n, there)}
+        return SearchSpace(kept, self.self_tuned & frozenset(kept), self.docs, self.units)
+
+    def with_fixed(self, params: Params) -> SearchSpace:
+        """Return what is left to search when some hyperparameters have the given values.
+
+        Raises:
+            SpaceError: Nothing is left.
+        """
+        conditions: dict[str, Condition] = {}
+        gone = {name for name in self.distributions if name in params}
+        for name in self.order:
+            if name in gone:
+                continue
+            condition = self.conditions.get(name, {})
+            settled = {parent: values for parent, values in condition.items() if parent in params or parent in gone}
+            if not holds(settled, params):
+                gone.add(name)
+            elif len(settled) < len(condition):
+                conditions[name] = {parent: values for parent, values in condition.items() if parent not in settled}
+        kept = {name: distribution for name, distribution in self.distributions.items() if name not in gone}
+        return SearchSpace(kept, self.self_tuned & frozenset(kept), self.docs, self.units, conditions)
 
     def encode(self, params: Params) -> NDArray[np.float64]:
         """Map parameters to the unit cube.
 
         Floats are scaled linearly or by logarithm. A value out of k equally likely ones (categories, integers, steps)
-        goes to the middle of its 1/k wide cell, so that uniform points decode to uniform values.
+        goes to the middle of its 1/k wide cell, so that uniform points decode to uniform values. A conditional
+        hyperparameter that does not exist goes to the middle of its axis.
 
         Args:
-            params: A value for every hyperparameter; further names are ignored.
+            params: A value for every hyperparameter that exists; further names are ignored.
 
         Returns:
             Point of shape ``(d,)`` in [0, 1].
@@ -149,8 +212,12 @@ class SearchSpace:
         Raises:
             SpaceError: A value is missing or outside its range.
         """
+        there = self.active(params) if self.conditions else params
         return np.array(
-            [encode_value(self._value(params, name), self.distributions[name]) for name in self.distributions]
+            [
+                encode_value(self._value(there, name), distribution) if self.exists(name, there) else _ABSENT
+                for name, distribution in self.distributions.items()
+            ]
         )
 
     def decode(self, point: ArrayLike) -> dict[str, ParamValue]:
@@ -160,7 +227,8 @@ class SearchSpace:
             point: Shape ``(d,)``.
 
         Returns:
-            Plain Python scalars by name, every one inside its range.
+            Plain Python scalars by name, every one inside its range; conditional ones whether they exist or not, see
+            `active`.
 
         Raises:
             SpaceError: The point has another shape, or is not finite.
@@ -180,13 +248,13 @@ class SearchSpace:
 
     def sample(self, n: int, *, seed: int) -> list[dict[str, ParamValue]]:
         """Return ``n`` independent uniform configurations."""
-        return [self.decode(point) for point in np.random.default_rng(seed).random((n, len(self)))]
+        return [self.active(self.decode(point)) for point in np.random.default_rng(seed).random((n, len(self)))]
 
     def validate(self, params: Params, *, where: str = "params") -> dict[str, ParamValue]:
         """Return the parameters as this space's own scalars.
 
         Raises:
-            SpaceError: A name is unknown or missing, or a value is outside its range.
+            SpaceError: A name is unknown or missing, a value is outside its range, or a condition does not hold.
         """
         for name in params:
             if name not in self.distributions:
@@ -195,7 +263,19 @@ class SearchSpace:
                     where=f"{where}.{name}",
                     fix=did_you_mean(name, self.distributions),
                 )
-        return {name: self._value(params, name, where) for name in self.distributions}
+        there: dict[str, ParamValue] = {}
+        for name in self.order:
+            if self.exists(name, there):
+                there[name] = self._value(params, name, where)
+            elif name in params:
+                raise SpaceError(
+                    "given although its condition does not hold",
+                    where=f"{where}.{name}",
+                    given=params[name],
+                    expected=f"it only when {_in_words(self.conditions[name])}",
+                    fix="remove it",
+                )
+        return {name: there[name] for name in self.distributions if name in there}
 
     def differences(self, other: SearchSpace) -> list[str]:
         """Return one line for each hyperparameter on which two spaces disagree."""
@@ -230,6 +310,8 @@ class SearchSpace:
         entry = to_entry(self.distributions[name])
         if name in self.self_tuned:
             entry["self_tune"] = True
+        if name in self.conditions:
+            entry["when"] = to_when(self.conditions[name])
         if self.units.get(name):
             entry["unit"] = self.units[name]
         if self.docs.get(name):
@@ -271,4 +353,9 @@ def _essence(space: SearchSpace, name: str) -> dict[str, Any] | None:
     return {
         **to_entry(space.distributions[name]),
         **({"self_tune": True} if name in space.self_tuned else {}),
+        **({"when": to_when(space.conditions[name])} if name in space.conditions else {}),
     }
+
+
+def _in_words(condition: Condition) -> str:
+    return " and ".join(f"{parent} is {' or '.join(map(repr, values))}" for parent, values in condition.items())

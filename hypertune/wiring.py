@@ -49,8 +49,7 @@ def read_space(config: Config) -> SearchSpace:
         )
     if not both:
         return space
-    kept = {name: distribution for name, distribution in space.distributions.items() if name not in fixed}
-    return SearchSpace(kept, space.self_tuned & frozenset(kept), space.docs, space.units)
+    return space.with_fixed(fixed)
 
 
 def read_sampler(config: Config, space: SearchSpace, *, resumed_at: int = 0) -> BaseSampler:

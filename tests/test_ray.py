@@ -75,3 +75,12 @@ def test_steps_off_rays_grid_are_refused():
     space = SearchSpace.from_mapping({"p": {"type": "int", "low": 1, "high": 9, "step": 2}})
     with pytest.raises(SpaceError, match=r"space\.p\.low.*multiple of 2"):
         to_ray(space)
+
+
+def test_conditional_hyperparameters_are_refused():
+    space = SearchSpace.from_mapping(
+        {"a": {"choices": [1, 2]}, "b": {"type": "float", "low": 0, "high": 1, "when": {"a": 2}}}
+    )
+    with pytest.raises(SpaceError, match=r"space.b.when: Ray's domains know no conditions"):
+        to_ray(space)
+    assert set(to_ray(space.with_fixed({"a": 2}))) == {"b"}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from hypertune.driver.attributes import INTERRUPTED, RETRY_OF, SEED, attributes_of
@@ -28,6 +27,7 @@ from hypertune.records import (
     Started,
 )
 from hypertune.runners.contract import Ended, MakeObjective, Runner
+from hypertune.space import SearchSpace
 
 __all__ = ["AskTell", "Stop"]
 
@@ -49,7 +49,7 @@ class AskTell:
     Attributes:
         store: The study.
         runner: Who runs the trials.
-        distributions: The search space.
+        space: The search space.
         metric: Reported metric that the pruner judges.
         folder: Run folder; trials get their own folders below it.
         emit: Told of every event, before the study is.
@@ -61,7 +61,7 @@ class AskTell:
 
     store: StudyStore
     runner: Runner
-    distributions: Mapping[str, BaseDistribution]
+    space: SearchSpace
     metric: str
     folder: Path
     emit: Listener
@@ -127,14 +127,14 @@ class AskTell:
         return self.n_trials is None or self._finished + len(self._running) < self.n_trials
 
     def _begin(self) -> None:
-        trial = self.store.ask(self.distributions)
+        trial = self.store.ask(self.space)
         number, attributes = trial.number, trial.user_attrs
         seed = attributes.get(SEED)
         if seed is None:
             seed = self.trial_seed(number)
             trial.set_user_attr(SEED, seed)
         # In the order of the space, whatever order the sampler suggested them in.
-        params: dict[str, ParamValue] = {name: trial.params[name] for name in self.distributions}
+        params: dict[str, ParamValue] = {n: trial.params[n] for n in self.space.names if n in trial.params}
         folder = self.folder / "trials" / f"{number:04d}"
         if attributes.get(RETRY_OF) is not None:
             _hand_over(self.folder / "trials" / f"{attributes[RETRY_OF]:04d}", folder)

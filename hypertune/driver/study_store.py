@@ -13,13 +13,13 @@ import contextlib
 import copy
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hypertune.errors import StorageError
 from hypertune.records import Direction
+from hypertune.space import SearchSpace
 
 __all__ = ["StudyStore", "open_storage", "storage_errors"]
 
@@ -100,11 +101,14 @@ class StudyStore:
                 ) from error
         return cls(storage, name, sampler, pruner)
 
-    def ask(self, distributions: Mapping[str, BaseDistribution]) -> Trial:
-        """Sample the next trial; a queued one comes first."""
+    def ask(self, space: SearchSpace) -> Trial:
+        """Sample the next trial, conditional hyperparameters after what they depend on; a queued one comes first."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self.study.ask(dict(distributions))
+            trial = self.study.ask(dict(space.unconditional))
+            for name in space.order:
+                if name in space.conditions and space.exists(name, trial.params):
+                    _suggest(trial, name, space.distributions[name])
         self._running[trial.number] = trial
         self._dirty.add(trial.number)
         return trial
@@ -196,6 +200,17 @@ class StudyStore:
                 durable.set_trial_system_attr(identifier, key, value)
         if new.state is not old.state:
             durable.set_trial_state_values(identifier, new.state, new.values)
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
+    if isinstance(distribution, CategoricalDistribution):
+        trial.suggest_categorical(name, distribution.choices)
+        return
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    suggest: Callable[..., object] = (
+        trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    )
+    suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
 def _snapshot(trial: FrozenTrial) -> FrozenTrial:

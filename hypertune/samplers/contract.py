@@ -107,7 +107,7 @@ def as_sampler(
         ConfigError: The candidate is neither, or an option is wrong.
     """
     if isinstance(candidate, type) and issubclass(candidate, BaseSampler):
-        offered = {"seed": continued_seed(seed, resumed_at), "search_space": dict(space.distributions)}
+        offered = {"seed": continued_seed(seed, resumed_at), "search_space": dict(space.unconditional)}
         taken = inspect.signature(candidate).parameters
         return construct(candidate, {k: v for k, v in offered.items() if k in taken}, options, where="sampler")
     built = _call(candidate, "sampler", space, seed=seed, resumed_at=resumed_at, **options)

@@ -110,7 +110,7 @@ class STNSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the hyperparameters that are proposed together."""
-        known = self._common.calculate(study) if self._space is None else self._space.distributions
+        known = self._common.calculate(study) if self._space is None else self._space.unconditional
         return {name: distribution for name, distribution in known.items() if not distribution.single()}
 
     def sample_relative(

@@ -126,13 +126,14 @@ def assemble(
         schedules = _schedules((optimizer,), hyperparameters, settings)
         return Assembly(model, plain, schedules, train, val, evaluation_batch, None)
 
+    space = space and space.given(params)
     if space is None or not space.self_tuned:
         raise SpaceError(
             "nothing to tune inside a trial",
             where="space",
             given=", ".join(space.names) if space is not None else "no space",
             expected="at least one hyperparameter with `self_tune: true`",
-            fix="mark one, or set trial.self_tuning: false",
+            fix="mark one that every configuration has, or set trial.self_tuning: false",
         )
     if tuning.replay is not None:
         schedule = Schedule.load(tuning.replay)

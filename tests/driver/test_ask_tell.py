@@ -55,7 +55,7 @@ def drive(
     loop = AskTell(
         store=store,
         runner=runner or InlineRunner(),
-        distributions=SPACE.distributions,
+        space=SPACE,
         metric=metric,
         folder=tmp_path,
         emit=emit,
