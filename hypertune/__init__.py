@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Public name -> module that defines it. Resolved on first use (PEP 562), so that `import hypertune` costs nothing.
 _PUBLIC = {
+    "AuxiliaryLoss": "hypertune.auxiliary_loss",
     "STN": "hypertune.hypernets.stn",
     "Cost": "hypertune.records",
     "DeltaSTN": "hypertune.hypernets.delta_stn",

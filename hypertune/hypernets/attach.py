@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypertune.auxiliary_loss import auxiliary_loss
 from hypertune.effects.catalogue import effects
 from hypertune.errors import FamilyError, SpaceError
 from hypertune.hypernets.activation_penalty import penalize_activations
+from hypertune.hypernets.auxiliary_loss import TunedAuxiliaryLoss
 from hypertune.hypernets.binding import Bindings, Target, resolve_bindings
 from hypertune.hypernets.context import BatchAxis, Context, ContextHook
-from hypertune.hypernets.dropout import TunedDropout, is_dropout
+from hypertune.hypernets.dropout import TunedDropout
 from hypertune.hypernets.hyperparameters import TunedHyperparameters
 from hypertune.hypernets.layers._choose import response_layer
 from hypertune.hypernets.layers.contract import ResponseLayer
@@ -87,15 +89,15 @@ class ResponseModel(nn.Module):
             values: As for `forward`.
 
         Returns:
-            Outputs, and ``(batch,)`` or ``(1,)``; None when no hyperparameter adds to the loss.
+            Outputs, and ``(batch,)`` or ``(1,)``; None without values.
         """
-        outputs, penalized = self.outputs_and_penalized(x, displacement, values)
-        return outputs, None if values is None else self.penalty(penalized, displacement, values)
+        outputs, added, penalized = self.outputs_and_penalized(x, displacement, values)
+        return outputs, None if values is None else self.penalty(added, penalized, displacement, values)
 
     def outputs_and_penalized(
         self, x: Any, displacement: Tensor | None = None, values: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the outputs, and what `penalty` squares.
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the outputs, what `penalty` adds as it is, and what it squares.
 
         Args:
             x: As for `forward`.
@@ -103,7 +105,8 @@ class ResponseModel(nn.Module):
             values: As for `forward`.
 
         Returns:
-            Outputs, and tensors ``(batch or 1, entries)``; see `Context.penalized`.
+            Outputs; the sum of the auxiliary losses, ``(batch,)`` or ``(1,)``, 0 where there is none; and tensors
+            ``(batch or 1, entries)``; see `Context.penalized`.
         """
         plain = displacement is None
         with (
@@ -111,29 +114,31 @@ class ResponseModel(nn.Module):
             contextlib.nullcontext() if plain else _no_fast_path(),
         ):
             outputs: Tensor = self.model(x)
-            return outputs, list(context.penalized)
+            added = torch.zeros(1, device=self.hyperparameters.raw.device)
+            constant = auxiliary_loss(self.model)
+            for term in context.added if constant is None else (*context.added, constant):
+                added = added + term
+            return outputs, added, list(context.penalized)
 
     def penalty(
-        self, penalized: Sequence[Tensor], displacement: Tensor | None, values: Mapping[str, Tensor]
-    ) -> Tensor | None:
-        """Return what must be added to each example's loss: activations, decay of its weights.
+        self, added: Tensor, penalized: Sequence[Tensor], displacement: Tensor | None, values: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return what must be added to each example's loss: auxiliary losses, activations, decay of its weights.
 
         Args:
+            added: From `outputs_and_penalized`.
             penalized: From `outputs_and_penalized`.
             displacement: As for `forward`.
             values: As for `forward`.
 
         Returns:
-            ``(batch,)`` or ``(1,)``; None when no hyperparameter adds to the loss.
+            ``(batch,)`` or ``(1,)``.
         """
-        penalties = [rows.square().sum(dim=1) for rows in penalized]
+        total = added
+        for rows in penalized:
+            total = total + rows.square().sum(dim=1)
         for name, paths in self.bindings.paths["weight_decay"].items():
-            penalties.append(0.5 * values[name] * self.squared_norm(displacement, paths))
-        if not penalties:
-            return None
-        total = penalties[0]
-        for penalty in penalties[1:]:
-            total = total + penalty
+            total = total + 0.5 * values[name] * self.squared_norm(displacement, paths)
         return total
 
     def squared_norm(self, displacement: Tensor | None, paths: Collection[str] | None = None) -> Tensor:
@@ -350,12 +355,14 @@ def attach(
             fix="widen `include`, or register a best response for the layer's type",
         )
     rates = {path: name for name, paths in bindings.paths["dropout"].items() for path in paths}
-    dropouts = {
-        id(module): TunedDropout(module, context, name=rates[path], path=path)
-        for path, module in model.named_modules()
-        if is_dropout(module) and path in rates
-    }
-    replaced = _replaced(model, lambda module: dropouts.get(id(module)) or layers.get(id(module)))
+    weights = {path: name for name, paths in bindings.paths["auxiliary_loss"].items() for path in paths}
+    reading: dict[int, nn.Module] = {}
+    for path, module in model.named_modules():
+        if path in rates:
+            reading[id(module)] = TunedDropout(module, context, name=rates[path], path=path)
+        elif path in weights:
+            reading[id(module)] = TunedAuxiliaryLoss(context, name=weights[path], path=path)
+    replaced = _replaced(model, lambda module: reading.get(id(module)) or layers.get(id(module)))
     for name, paths in bindings.paths["weight_noise"].items():
         add_weight_noise(replaced, context, name=name, paths=paths)
     for name, paths in bindings.paths["activation_penalty"].items():
@@ -428,7 +435,7 @@ def _replaced(module: nn.Module, replacement: Any) -> nn.Module:
 def _plain(module: nn.Module, rates: Mapping[str, float]) -> nn.Module | None:
     if isinstance(module, ResponseLayer):
         return module.plain
-    if isinstance(module, TunedDropout):
+    if isinstance(module, TunedDropout | TunedAuxiliaryLoss):
         return module.restored(rates[module.name])
     return None
 

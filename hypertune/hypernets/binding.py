@@ -9,16 +9,20 @@ from typing import TypeAlias
 
 from torch import nn
 
+from hypertune.auxiliary_loss import AuxiliaryLoss
 from hypertune.errors import SpaceError, did_you_mean
 from hypertune.hypernets.dropout import is_dropout
 
 __all__ = ["ACTIONS", "Bindings", "Target", "resolve_bindings"]
 
 Target: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]]
-"""Path patterns of dropout modules, or ``{action: path patterns}`` with one of `ACTIONS`."""
+"""Path patterns of dropout modules or auxiliary losses, or ``{action: path patterns}`` with one of `ACTIONS`."""
 
-ACTIONS = ("dropout", "weight_decay", "weight_noise", "activation_penalty")
+ACTIONS = ("dropout", "weight_decay", "weight_noise", "activation_penalty", "auxiliary_loss")
 """What a hyperparameter can do inside a model."""
+
+_SET = {"dropout": "dropout module", "auxiliary_loss": "auxiliary loss"}
+"""Actions whose modules have one rate or weight, which one hyperparameter sets."""
 
 _UNTUNABLE = dict.fromkeys(
     ("lr", "learning_rate", "momentum", "optimizer", "batch_size", "lr_schedule", "beta1", "beta2", "epochs"),
@@ -50,8 +54,8 @@ def resolve_bindings(
     """Find out what each hyperparameter acts on.
 
     A name in ``bind`` acts on what is said there. Else ``weight_decay``, ``weight_noise`` and ``activation_penalty``
-    act on the whole model, ``dropout`` on every dropout module that nothing else is bound to, and the path of a dropout
-    module on that module.
+    act on the whole model, ``dropout`` on every dropout module and ``auxiliary_loss`` on every `AuxiliaryLoss` that
+    nothing else is bound to, and the path of such a module on that module.
 
     Args:
         model: The plain model.
@@ -60,7 +64,7 @@ def resolve_bindings(
         outside: Names that are known to act outside the model.
 
     Raises:
-        SpaceError: A name acts on nothing, or two names act on one dropout module.
+        SpaceError: A name acts on nothing, or two names act on one dropout module or auxiliary loss.
     """
     names = list(names)
     for name in bind:
@@ -72,32 +76,35 @@ def resolve_bindings(
                 fix=did_you_mean(name, names),
             )
     modules = dict(model.named_modules())
-    dropouts = [path for path, module in modules.items() if is_dropout(module)]
+    owners = [path for path, module in modules.items() if next(module.parameters(recurse=False), None) is not None]
+    candidates = dict.fromkeys(ACTIONS, owners) | {
+        "dropout": [path for path, module in modules.items() if is_dropout(module)],
+        "auxiliary_loss": [path for path, module in modules.items() if isinstance(module, AuxiliaryLoss)],
+    }
     paths: dict[str, dict[str, tuple[str, ...]]] = {action: {} for action in ACTIONS}
     for name in names:
-        for action, patterns in _asked(name, bind, dropouts, outside):
-            candidates = dropouts if action == "dropout" else _owners(modules)
-            found = tuple(path for path in candidates if any(fnmatchcase(path, pattern) for pattern in patterns))
-            if action == "dropout" and name == "dropout" and name not in bind:
-                taken = {path for other, bound in paths["dropout"].items() for path in bound if other != name}
-                taken |= {path for other, target in bind.items() for path in _explicit(other, target, dropouts)}
-                taken |= set(names)
-                found = tuple(path for path in found if path not in taken)
+        for action, patterns in _asked(name, bind, candidates, outside):
+            found = _matching(candidates[action], patterns)
+            if name == action and name in _SET and name not in bind:
+                taken = {path for other, bound in paths[action].items() for path in bound if other != name}
+                for target in bind.values():
+                    taken.update(_matching(candidates[action], dict(_targets(target, candidates)).get(action, ())))
+                found = tuple(path for path in found if path not in taken and path not in names)
             if not found:
-                raise _unread(name, patterns, action, candidates)
+                raise _unread(name, patterns, action, candidates[action])
             paths[action][name] = found
-    _check_disjoint(paths["dropout"])
+    for action, what in _SET.items():
+        _check_disjoint(paths[action], what)
     inside = {name for action in ACTIONS for name in paths[action]}
     return Bindings(paths, tuple(name for name in names if name not in inside))
 
 
 def _asked(
-    name: str, bind: Mapping[str, Target], dropouts: Sequence[str], outside: Collection[str]
+    name: str, bind: Mapping[str, Target], candidates: Mapping[str, Sequence[str]], outside: Collection[str]
 ) -> list[tuple[str, tuple[str, ...]]]:
     if name in bind:
-        target = bind[name]
-        actions = target if isinstance(target, Mapping) else {"dropout": target}
-        for action in actions:
+        asked = _targets(bind[name], candidates)
+        for action, _ in asked:
             if action not in ACTIONS:
                 raise SpaceError(
                     "no such action on a model",
@@ -105,13 +112,12 @@ def _asked(
                     expected=f"one of {', '.join(ACTIONS)}",
                     fix=did_you_mean(action, ACTIONS),
                 )
-        return [(action, _patterns(patterns)) for action, patterns in actions.items()]
-    if name in ACTIONS[1:]:
+        return asked
+    if name in ACTIONS:
         return [(name, ("*",))]
-    if name == "dropout":
-        return [("dropout", ("*",))]
-    if name in dropouts:
-        return [("dropout", (name,))]
+    for action in _SET:
+        if name in candidates[action]:
+            return [(action, (name,))]
     if name in outside:
         return []
     if name in _UNTUNABLE:
@@ -120,38 +126,44 @@ def _asked(
             where=f"space.{name}.self_tune",
             fix="remove `self_tune`; the sampler searches it over trials",
         )
-    raise _unread(name, (), "dropout", dropouts)
+    raise _unread(name, (), "dropout", candidates["dropout"])
 
 
 def _patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
     return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
-def _explicit(name: str, target: Target, dropouts: Sequence[str]) -> list[str]:
-    patterns = target.get("dropout", ()) if isinstance(target, Mapping) else target
-    return [path for path in dropouts if any(fnmatchcase(path, pattern) for pattern in _patterns(patterns))]
+def _targets(target: Target, candidates: Mapping[str, Sequence[str]]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return ``(action, path patterns)``; paths alone mean the dropout modules there, or else the auxiliary losses."""
+    if isinstance(target, Mapping):
+        return [(action, _patterns(patterns)) for action, patterns in target.items()]
+    patterns = _patterns(target)
+    found = [action for action in _SET if _matching(candidates[action], patterns)]
+    return [(action, patterns) for action in found] or [("dropout", patterns)]
 
 
-def _owners(modules: Mapping[str, nn.Module]) -> list[str]:
-    return [path for path, module in modules.items() if next(module.parameters(recurse=False), None) is not None]
+def _matching(paths: Iterable[str], patterns: Iterable[str]) -> tuple[str, ...]:
+    patterns = tuple(patterns)
+    return tuple(path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns))
 
 
-def _check_disjoint(dropouts: Mapping[str, tuple[str, ...]]) -> None:
+def _check_disjoint(bound: Mapping[str, tuple[str, ...]], what: str) -> None:
     owner: dict[str, str] = {}
-    for name, paths in dropouts.items():
+    for name, paths in bound.items():
         for path in paths:
             if path in owner:
                 raise SpaceError(
-                    f"two hyperparameters set one dropout module, {path!r}",
+                    f"two hyperparameters set one {what}, {path!r}",
                     where=f"self_tuning.bind.{name}",
                     given=f"{owner[path]}, {name}",
-                    fix="bind each dropout module to one hyperparameter",
+                    fix=f"bind each {what} to one hyperparameter",
                 )
             owner[path] = name
 
 
 def _unread(name: str, patterns: Sequence[str], action: str, candidates: Sequence[str]) -> SpaceError:
-    what = "dropout modules" if action == "dropout" else "modules with parameters"
+    plural = {"dropout": "dropout modules", "auxiliary_loss": "auxiliary losses"}
+    what = plural.get(action, "modules with parameters")
     there = ", ".join(candidates[:8]) + (", ..." if len(candidates) > 8 else "")
     return SpaceError(
         "the model does not read it, so it cannot be tuned inside a trial",

@@ -30,6 +30,8 @@ class Context:
         penalized: What modules add to each example's loss during a forward, as tensors ``(batch or 1, entries)`` whose
             sum of squares over the entries it is (activation regularization); emptied by `using`. Squares are taken
             later, so that a model that was linearised still has a penalty that is quadratic.
+        added: What modules add to each example's loss as it is, ``(batch,)`` or ``(1,)`` each (auxiliary losses);
+            emptied by `using`.
     """
 
     def __init__(self, batch_axes: Mapping[str, BatchAxis] | None = None) -> None:
@@ -37,18 +39,18 @@ class Context:
         self.values: Mapping[str, Tensor] | None = None
         self.batch_axes = dict(batch_axes or {})
         self.penalized: list[Tensor] = []
+        self.added: list[Tensor] = []
 
     @contextlib.contextmanager
     def using(self, response: Tensor | None = None, values: Mapping[str, Tensor] | None = None) -> Iterator[Context]:
         """Make the layers respond to ``response`` and act with ``values`` inside the block."""
-        before = (self.response, self.values, self.penalized)
-        self.response, self.values, self.penalized = response, values, []
+        before = (self.response, self.values, self.penalized, self.added)
+        self.response, self.values, self.penalized, self.added = response, values, [], []
         try:
             yield self
         finally:
-            self.response, self.values = before[:2]
-            # They stay readable through the yielded block only.
-            self.penalized = before[2]
+            # What was penalized and added stays readable through the yielded block only.
+            self.response, self.values, self.penalized, self.added = before
 
     def align(
         self, rows: Tensor, x: Tensor, *, path: str, feature_axis: int | None = None, batch_axis: BatchAxis = 0

@@ -292,26 +292,22 @@ class BestResponse(ABC):
     def _training_loss(self, x: Tensor, y: Tensor, displacement: Tensor | None, raw: Tensor) -> Tensor:
         """Return the mean training loss at given displacements under the hyperparameters ``raw``."""
         values = self.model.hyperparameters.values(raw)
-        outputs, penalized, finish = self._training_outputs(x, y, displacement, values)
-        return self._mean(finish(outputs), self.model.penalty(penalized, displacement, values))
+        outputs, added, penalized, finish = self._training_outputs(x, y, displacement, values)
+        return (finish(outputs) + self.model.penalty(added, penalized, displacement, values)).mean()
 
     def _training_outputs(
         self, x: Tensor, y: Tensor, displacement: Tensor | None, values: Mapping[str, Tensor]
-    ) -> tuple[Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
-        """Return outputs, what the penalties square, and the way from outputs to the loss of each example."""
+    ) -> tuple[Tensor, Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
+        """Return outputs, what penalties add and square, and the way from outputs to the loss of each example."""
         acting: dict[str, Tensor | float] = {
             **self.constants,
             **{name: values[name] for name in self.model.bindings.outside},
         }
         batch = self.effects.apply(x, y, acting)
         with self.precision.autocast():
-            outputs, penalized = self.model.outputs_and_penalized(batch.x, displacement, values)
+            outputs, added, penalized = self.model.outputs_and_penalized(batch.x, displacement, values)
         outputs = outputs.float() if outputs.dtype in _REDUCED else outputs
-        return outputs, penalized, lambda made: self.effects.example_losses(self.loss, made, batch, acting)
-
-    @staticmethod
-    def _mean(losses: Tensor, penalty: Tensor | None) -> Tensor:
-        return losses.mean() if penalty is None else (losses + penalty).mean()
+        return outputs, added, penalized, lambda made: self.effects.example_losses(self.loss, made, batch, acting)
 
     def _optimizers(self) -> list[Optimizer]:
         optimizers = [self.weight_optimizer, self.response_optimizer, self._lambda_optimizer]

@@ -54,9 +54,9 @@ class DeltaSTN(BestResponse):
         finishing: list[Callable[[Tensor], Tensor]] = []
 
         def respond(displacement: Tensor) -> tuple[Tensor, ...]:
-            outputs, penalized, finish = self._training_outputs(x, y, displacement, values)
+            outputs, added, penalized, finish = self._training_outputs(x, y, displacement, values)
             finishing.append(finish)
-            return (outputs, *penalized)
+            return (outputs, added, *penalized)
 
         # The plain weights are held fixed: nothing of the value at displacement 0 is kept for a backward pass.
         with _frozen_statistics(self.model), _fixed(self._general):
@@ -64,12 +64,12 @@ class DeltaSTN(BestResponse):
                 # Everything random is drawn once, inside; value and slope belong to the same draws.
                 start = torch.zeros_like(perturbation)
                 value, slope = torch.func.jvp(respond, (start,), (perturbation,))  # type: ignore[misc]
-                outputs, *penalized = (at + along for at, along in zip(value, slope, strict=True))
+                outputs, added, *penalized = (at + along for at, along in zip(value, slope, strict=True))
             else:
-                outputs, *penalized = respond(perturbation)
+                outputs, added, *penalized = respond(perturbation)
         # Losses and penalties are not linearised: without their curvature the response of decayed weights would be
         # that of weights without decay. The weights themselves are linear in the displacement.
-        return self._mean(finishing[0](outputs), self.model.penalty(penalized, perturbation, values))
+        return (finishing[0](outputs) + self.model.penalty(added, penalized, perturbation, values)).mean()
 
     def _moved(self, step: Tensor) -> None:
         # Not the sum of all steps, whose rounding would add up.

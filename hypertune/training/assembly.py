@@ -24,7 +24,7 @@ from hypertune.records import Params, TaskSpec
 from hypertune.space import SearchSpace
 from hypertune.tasks.contract import Task
 from hypertune.training.batches import Batch, make_batches
-from hypertune.training.family_binding import dropout_paths
+from hypertune.training.family_binding import bound_paths
 from hypertune.training.hyperparameters import HYPERPARAMETERS, TrainingHyperparameters, check_tuned_effects
 from hypertune.training.learner import Learner, PlainLearner
 from hypertune.training.optimizers import make_optimizer, make_schedule
@@ -203,7 +203,7 @@ def _attached(
     # What the training loop reads acts outside the model, but for the decay of its weights.
     known = {*HYPERPARAMETERS, *ACTIONS[1:], *tuning.bind}
     bound: dict[str, Target] = dict(
-        dropout_paths(family, params, spec, space, [name for name in names if name not in known])
+        bound_paths(family, params, spec, space, [name for name in names if name not in known])
     )
     return attach(
         model,

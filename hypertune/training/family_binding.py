@@ -1,4 +1,4 @@
-"""Find out which dropout modules a family's hyperparameter sets, by building models."""
+"""Find out which dropout modules and auxiliary losses a family's hyperparameter sets, by building models."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
+from hypertune.auxiliary_loss import AuxiliaryLoss
 from hypertune.families.contract import Family, build_model
 from hypertune.records import Params, TaskSpec
 from hypertune.space import SearchSpace
 
-__all__ = ["dropout_paths"]
+__all__ = ["bound_paths"]
 
 # Position of the first name in its range and the step to the next name's, modulo 1, for each of two models. Multiples
 # of these steps (1/g and 1/g**2 of the plastic number g) stay apart, however many names there are.
 _POSITIONS = ((0.61, 0.7548776662466927), (0.37, 0.5698402909980532))
 
 
-def dropout_paths(
+def bound_paths(
     family: Family, params: Params, spec: TaskSpec, space: SearchSpace, names: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return, for each hyperparameter that the family passes to dropout modules, the paths of these modules.
+    """Return, for each hyperparameter that the family passes to dropout modules or auxiliary losses, their paths.
 
     Two models are built, in each of which every hyperparameter has a value that no other one has; a module whose rate
-    is a hyperparameter's value in both is set by it. Torch's random state is left as it was.
+    or weight is a hyperparameter's value in both is set by it. Torch's random state is left as it was.
 
     Args:
         family: The family.
@@ -59,5 +60,7 @@ def dropout_paths(
 
 
 def _rate(module: nn.Module) -> float | None:
+    if isinstance(module, AuxiliaryLoss):
+        return module.weight
     rate = getattr(module, "p", None)
     return float(rate) if isinstance(module, nn.modules.dropout._DropoutNd) and rate is not None else None

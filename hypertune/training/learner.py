@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hypertune.auxiliary_loss import auxiliary_loss
 from hypertune.effects.pipeline import Effects
 from hypertune.records import ParamValue
 from hypertune.tasks.contract import Loss
@@ -100,6 +101,9 @@ class PlainLearner:
         batch = self._effects.apply(x, y, self._values)
         outputs = self._precision.forward(self._model, batch.x)
         loss = self._effects.example_losses(self._loss, outputs, batch, self._values).mean()
+        auxiliary = auxiliary_loss(self._model)
+        if auxiliary is not None:
+            loss = loss + auxiliary
         self._precision.step(loss, self._optimizer, self._weights, self._grad_clip)
         return loss.detach()
 

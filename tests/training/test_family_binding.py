@@ -12,7 +12,7 @@ from hypertune.errors import FamilyError
 from hypertune.families.contract import Family, build_model
 from hypertune.records import TaskSpec
 from hypertune.space import SearchSpace
-from hypertune.training.family_binding import dropout_paths
+from hypertune.training.family_binding import bound_paths
 
 SPEC = TaskSpec("t", "classification", (6,), 3)
 RATE = {"type": "float", "low": 0.0, "high": 0.9, "self_tune": True}
@@ -39,7 +39,7 @@ def test_each_name_gets_the_modules_it_sets() -> None:
         other=lambda params: nn.Dropout(1 - params["keep"]),
     )
     names = ["early", "late", "keep"]
-    found = dropout_paths(mine, {"early": 0.5, "late": 0.5}, SPEC, space(**dict.fromkeys(names, RATE)), names)
+    found = bound_paths(mine, {"early": 0.5, "late": 0.5}, SPEC, space(**dict.fromkeys(names, RATE)), names)
     assert found == {"early": ["first"], "late": ["second.0", "second.1"]}  # 1 - keep is not keep
 
 
@@ -47,18 +47,18 @@ def test_a_module_that_has_a_names_value_by_chance_is_not_its_own() -> None:
     # Whatever the probing values are, a constant has one of them at most once.
     probed: list[float] = []
     mine = Family("mine", lambda params, task: probed.append(params["rate"]) or nn.Dropout(params["rate"]))  # type: ignore[func-returns-value]
-    dropout_paths(mine, {}, SPEC, space(rate=RATE), ["rate"])
+    bound_paths(mine, {}, SPEC, space(rate=RATE), ["rate"])
     assert len(set(probed)) == 2
     for chance in probed:
         constant = family(fixed=lambda params, chance=chance: nn.Dropout(chance))
-        assert dropout_paths(constant, {}, SPEC, space(rate=RATE), ["rate"]) == {}
+        assert bound_paths(constant, {}, SPEC, space(rate=RATE), ["rate"]) == {}
 
 
 def test_names_on_the_same_coarse_grid_are_told_apart() -> None:
     names = [f"rate{number}" for number in range(12)]
     mine = family(**{f"drop{name}": lambda params, name=name: nn.Dropout(params[name]) for name in names})
     coarse = space(**{name: {**RATE, "high": 0.5, "step": 0.25} for name in names})
-    assert dropout_paths(mine, {}, SPEC, coarse, names) == {name: [f"drop{name}"] for name in names}
+    assert bound_paths(mine, {}, SPEC, coarse, names) == {name: [f"drop{name}"] for name in names}
 
 
 def test_ranges_of_other_widths_are_kept_to() -> None:
@@ -69,7 +69,7 @@ def test_ranges_of_other_widths_are_kept_to() -> None:
         return nn.Sequential(nn.Dropout(params["rate"]))
 
     narrow = space(rate={**RATE, "low": 1e-3, "high": 1e-2, "log": True})
-    assert dropout_paths(Family("mine", build), {}, SPEC, narrow, ["rate"]) == {"rate": ["0"]}
+    assert bound_paths(Family("mine", build), {}, SPEC, narrow, ["rate"]) == {"rate": ["0"]}
     assert all(1e-3 < rate < 1e-2 for rate in seen)
 
 
@@ -79,7 +79,7 @@ def test_whole_numbers_keep_their_value() -> None:
         return nn.Sequential(*(nn.Dropout(params["rate"]) for _ in range(params["layers"])))
 
     both = space(rate=RATE, layers={"type": "int", "low": 1, "high": 9, "self_tune": True})
-    found = dropout_paths(Family("mine", build), {"layers": 3}, SPEC, both, ["layers", "rate"])
+    found = bound_paths(Family("mine", build), {"layers": 3}, SPEC, both, ["layers", "rate"])
     assert found == {"rate": ["0", "1", "2"]}
 
 
@@ -87,7 +87,7 @@ def test_whole_numbers_keep_their_value() -> None:
 def test_the_shipped_families_dropouts_are_found(name: str, shape: tuple[int, ...]) -> None:
     shipped: Family = registry.load("family", name)
     spec = TaskSpec("t", "classification", shape, 3)
-    found = dropout_paths(shipped, {}, spec, space(dropout=RATE), ["dropout"])
+    found = bound_paths(shipped, {}, spec, space(dropout=RATE), ["dropout"])
     dropouts = [
         path
         for path, module in build_model(shipped, {"dropout": 0.123}, spec).named_modules()
@@ -100,10 +100,10 @@ def test_the_shipped_families_dropouts_are_found(name: str, shape: tuple[int, ..
 def test_torchs_random_state_is_left_alone() -> None:
     mine = family(first=lambda params: nn.Sequential(nn.Linear(6, 6), nn.Dropout(params["rate"])))
     before = torch.get_rng_state()
-    assert dropout_paths(mine, {}, SPEC, space(rate=RATE), ["rate"]) == {"rate": ["first.1"]}
+    assert bound_paths(mine, {}, SPEC, space(rate=RATE), ["rate"]) == {"rate": ["first.1"]}
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_family_that_does_not_build_is_named() -> None:
     with pytest.raises(FamilyError, match="does not build"):
-        dropout_paths(family(bad=lambda params: 1 / 0), {}, SPEC, space(rate=RATE), ["rate"])
+        bound_paths(family(bad=lambda params: 1 / 0), {}, SPEC, space(rate=RATE), ["rate"])
