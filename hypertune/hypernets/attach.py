@@ -3,6 +3,8 @@
 References:
     [MacKay19] MacKay, Vicol, Lorraine, Duvenaud, Grosse. Self-Tuning Networks: Bilevel Optimization of
         Hyperparameters using Structured Best-Response Functions. ICLR 2019, arXiv 1903.03088.
+    [Bae20] Bae, Grosse. Delta-STN: Efficient Bilevel Optimization for Neural Networks using Structured Response
+        Jacobians. NeurIPS 2020, arXiv 2010.13514.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from hypertune.auxiliary_loss import auxiliary_loss
 from hypertune.effects.catalogue import effects
@@ -114,11 +117,34 @@ class ResponseModel(nn.Module):
             contextlib.nullcontext() if plain else _no_fast_path(),
         ):
             outputs: Tensor = self.model(x)
-            added = torch.zeros(1, device=self.hyperparameters.raw.device)
-            constant = auxiliary_loss(self.model)
-            for term in context.added if constant is None else (*context.added, constant):
-                added = added + term
-            return outputs, added, list(context.penalized)
+            return outputs, self._added(context), list(context.penalized)
+
+    def linearized_outputs_and_penalized(
+        self, x: Any, perturbation: Tensor, values: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Do what `outputs_and_penalized` does with the model linearised in the displacement at 0: ``f + J_h f eps``.
+
+        By forward-mode differentiation ([Bae20] section 4.2). With the plain weights fixed no graph is kept of the
+        values, only of their derivatives: nothing else depends on the response.
+
+        Args:
+            x: As for `forward`.
+            perturbation: eps, ``(batch, h)`` or ``(1, h)``.
+            values: As for `forward`.
+        """
+        with forward_ad.dual_level():
+            displacement = forward_ad.make_dual(torch.zeros_like(perturbation), perturbation)  # type: ignore[no-untyped-call]
+            with self.context.using(displacement, values, linearized=True) as context, _no_fast_path():
+                outputs: Tensor = self.model(x)
+                added = self._added(context)
+                return _extrapolated(outputs), _extrapolated(added), [_extrapolated(rows) for rows in context.penalized]
+
+    def _added(self, context: Context) -> Tensor:
+        added = torch.zeros(1, device=self.hyperparameters.raw.device)
+        constant = auxiliary_loss(self.model)
+        for term in context.added if constant is None else (*context.added, constant):
+            added = added + term
+        return added
 
     def penalty(
         self, added: Tensor, penalized: Sequence[Tensor], displacement: Tensor | None, values: Mapping[str, Tensor]
@@ -369,6 +395,12 @@ def attach(
         penalize_activations(replaced, context, name=name, paths=paths)
     device = next(model.parameters()).device
     return ResponseModel(replaced, hyperparameters, context, bindings, treated, untreated).to(device)
+
+
+def _extrapolated(tensor: Tensor) -> Tensor:
+    """Return value plus derivative of a dual tensor."""
+    at, slope = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return at if slope is None else at + slope  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

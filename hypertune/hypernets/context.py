@@ -23,6 +23,8 @@ class Context:
     Attributes:
         response: Displacement h of the hyperparameters from where the plain weights belong, ``(batch, h)`` or
             ``(1, h)`` when all examples share it; None: the plain layers.
+        linearized: Whether the response is a dual tensor at h = 0, whose tangent is the displacement; layers then
+            return dual tensors, as forward-mode differentiation has it, and may take short cuts.
         values: Value in effect of each hyperparameter that acts inside the model, by name, ``(batch,)`` or ``(1,)``;
             None: nothing acts (dropout off and so on).
         batch_axes: Axis of the batch in the inputs of layers whose path matches a pattern, 0 elsewhere; ``"merged"``
@@ -36,21 +38,28 @@ class Context:
 
     def __init__(self, batch_axes: Mapping[str, BatchAxis] | None = None) -> None:
         self.response: Tensor | None = None
+        self.linearized = False
         self.values: Mapping[str, Tensor] | None = None
         self.batch_axes = dict(batch_axes or {})
         self.penalized: list[Tensor] = []
         self.added: list[Tensor] = []
 
     @contextlib.contextmanager
-    def using(self, response: Tensor | None = None, values: Mapping[str, Tensor] | None = None) -> Iterator[Context]:
+    def using(
+        self,
+        response: Tensor | None = None,
+        values: Mapping[str, Tensor] | None = None,
+        *,
+        linearized: bool = False,
+    ) -> Iterator[Context]:
         """Make the layers respond to ``response`` and act with ``values`` inside the block."""
-        before = (self.response, self.values, self.penalized, self.added)
-        self.response, self.values, self.penalized, self.added = response, values, [], []
+        before = (self.response, self.linearized, self.values, self.penalized, self.added)
+        self.response, self.linearized, self.values, self.penalized, self.added = response, linearized, values, [], []
         try:
             yield self
         finally:
             # What was penalized and added stays readable through the yielded block only.
-            self.response, self.values, self.penalized, self.added = before
+            self.response, self.linearized, self.values, self.penalized, self.added = before
 
     def align(
         self, rows: Tensor, x: Tensor, *, path: str, feature_axis: int | None = None, batch_axis: BatchAxis = 0

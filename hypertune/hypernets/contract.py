@@ -296,7 +296,13 @@ class BestResponse(ABC):
         return (finish(outputs) + self.model.penalty(added, penalized, displacement, values)).mean()
 
     def _training_outputs(
-        self, x: Tensor, y: Tensor, displacement: Tensor | None, values: Mapping[str, Tensor]
+        self,
+        x: Tensor,
+        y: Tensor,
+        displacement: Tensor | None,
+        values: Mapping[str, Tensor],
+        *,
+        linearized: bool = False,
     ) -> tuple[Tensor, Tensor, list[Tensor], Callable[[Tensor], Tensor]]:
         """Return outputs, what penalties add and square, and the way from outputs to the loss of each example."""
         acting: dict[str, Tensor | float] = {
@@ -305,7 +311,12 @@ class BestResponse(ABC):
         }
         batch = self.effects.apply(x, y, acting)
         with self.precision.autocast():
-            outputs, added, penalized = self.model.outputs_and_penalized(batch.x, displacement, values)
+            if linearized:
+                assert displacement is not None
+                made = self.model.linearized_outputs_and_penalized(batch.x, displacement, values)
+            else:
+                made = self.model.outputs_and_penalized(batch.x, displacement, values)
+        outputs, added, penalized = made
         outputs = outputs.float() if outputs.dtype in _REDUCED else outputs
         return outputs, added, penalized, lambda made: self.effects.example_losses(self.loss, made, batch, acting)
 

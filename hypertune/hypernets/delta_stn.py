@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -51,25 +51,14 @@ class DeltaSTN(BestResponse):
 
     def _response_loss(self, x: Tensor, y: Tensor, perturbation: Tensor, raw: Tensor) -> Tensor:
         values = self.model.hyperparameters.values(raw)
-        finishing: list[Callable[[Tensor], Tensor]] = []
-
-        def respond(displacement: Tensor) -> tuple[Tensor, ...]:
-            outputs, added, penalized, finish = self._training_outputs(x, y, displacement, values)
-            finishing.append(finish)
-            return (outputs, added, *penalized)
-
         # The plain weights are held fixed: nothing of the value at displacement 0 is kept for a backward pass.
         with _frozen_statistics(self.model), _fixed(self._general):
-            if self._linearize:
-                # Everything random is drawn once, inside; value and slope belong to the same draws.
-                start = torch.zeros_like(perturbation)
-                value, slope = torch.func.jvp(respond, (start,), (perturbation,))  # type: ignore[misc]
-                outputs, added, *penalized = (at + along for at, along in zip(value, slope, strict=True))
-            else:
-                outputs, added, *penalized = respond(perturbation)
+            outputs, added, penalized, finish = self._training_outputs(
+                x, y, perturbation, values, linearized=self._linearize
+            )
         # Losses and penalties are not linearised: without their curvature the response of decayed weights would be
         # that of weights without decay. The weights themselves are linear in the displacement.
-        return (finishing[0](outputs) + self.model.penalty(added, penalized, perturbation, values)).mean()
+        return (finish(outputs) + self.model.penalty(added, penalized, perturbation, values)).mean()
 
     def _moved(self, step: Tensor) -> None:
         # Not the sum of all steps, whose rounding would add up.

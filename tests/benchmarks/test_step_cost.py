@@ -72,3 +72,5 @@ def test_a_self_tuning_step_costs_little_more_than_a_plain_one():
         )
     assert times["stn"].ratio <= 1.6
     assert memory["stn"] <= 2.2 * memory["plain"]
+    assert times["delta_stn"].ratio <= 3.0
+    assert memory["delta_stn"] <= 2.2 * memory["plain"]

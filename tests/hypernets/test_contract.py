@@ -194,10 +194,10 @@ def test_one_draw_per_batch_calls_the_plain_layers_once(kind: Callable[..., Best
     seen: list[tuple[int, ...]] = []
     using = algorithm.model.context.using
 
-    def record(response: Tensor | None = None, values: Any = None) -> Any:
+    def record(response: Tensor | None = None, values: Any = None, **further: Any) -> Any:
         if response is not None:
             seen.append(tuple(response.shape))
-        return using(response, values)
+        return using(response, values, **further)
 
     algorithm.model.context.using = record  # type: ignore[method-assign]
     _run(algorithm, 1)

@@ -28,6 +28,7 @@ class LinearResponse(WeightedResponse):
 class EmbeddingResponse(WeightedResponse):
     """Response of ``nn.Embedding``: a gate for each column, shared by all rows."""
 
+    linear_in_input = False
     # A batch looks up few rows of the table.
     moves_weight = False
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -28,6 +29,8 @@ class NormalizationResponse(WeightedResponse):
         rank: Not used.
         path: Path of the layer in its model.
     """
+
+    linear_in_input = False
 
     def __init__(self, layer: nn.Module, context: Context, *, size: int, rank: int, path: str) -> None:
         # Layer normalization scales the trailing axes, the others the channels behind the batch.
@@ -60,6 +63,21 @@ class NormalizationResponse(WeightedResponse):
         aligned = self.context.align(rows.to(outputs.dtype), flat, path=self.path, feature_axis=-1)
         return aligned.reshape(*aligned.shape[:-1], *self._weight.shape)
 
+    def _carried(self, *args: Any, **keywords: Any) -> Tensor:
+        layer = self.plain
+        (x,) = (*args, *keywords.values())
+        at, along = forward_ad.unpack_dual(x)  # type: ignore[no-untyped-call]
+        batch_statistics = isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
+        if along is None or not batch_statistics or at.requires_grad:
+            return super()._carried(*args, **keywords)
+        assert isinstance(layer, _BatchNorm)
+        if layer.training and layer.track_running_stats:
+            layer(at)  # for its running statistics
+        outputs, mean, inverse = torch.native_batch_norm(at, layer.weight, layer.bias, None, None, True, 0.0, layer.eps)
+        slope = _NormalizedSlope.apply(along, at, layer.weight, mean, inverse, layer.eps)  # type: ignore[no-untyped-call]
+        made: Tensor = forward_ad.make_dual(outputs, slope)  # type: ignore[no-untyped-call]
+        return made
+
     def _call(self, parameters: dict[str, Tensor], *args: Any, **keywords: Any) -> Tensor:
         layer = self.plain
         tracks = isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
@@ -71,6 +89,35 @@ class NormalizationResponse(WeightedResponse):
         _TrackStatistics.apply(x, layer)  # type: ignore[no-untyped-call]
         affine = {**dict(layer.named_parameters()), **parameters}
         return functional.batch_norm(x, None, None, affine["weight"], affine["bias"], True, 0.0, layer.eps)
+
+
+class _NormalizedSlope(torch.autograd.Function):
+    """Derivative of batch normalization along a direction of its inputs, at fixed inputs.
+
+    The Jacobian of ``(x - mean) / std`` is symmetric, ``(I - 1/m - xhat xhat^T / m) / std`` within a channel: the
+    kernel of torch's backward pass also carries directions forward, and back again. Torch's own forward-mode rule
+    takes a dozen passes over the activations.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, along: Tensor, at: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(at, weight, mean, inverse)
+        ctx.eps = eps
+        return _carry(along, at, weight, mean, inverse, eps)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        at, weight, mean, inverse = ctx.saved_tensors
+        return _carry(gradient, at, weight, mean, inverse, ctx.eps), None, None, None, None, None
+
+
+def _carry(along: Tensor, at: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float) -> Tensor:
+    carried: Tensor = torch.ops.aten.native_batch_norm_backward(
+        along, at, weight, None, None, mean, inverse, True, eps, [True, False, False]
+    )[0]
+    return carried
 
 
 class _TrackStatistics(torch.autograd.Function):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comparison.peers import PEERS, Method
-from comparison.self_tuning import plain_single, stn, stn_single
+from comparison.self_tuning import plain_single, stn, stn_single, tpe_long
 
 __all__ = ["METHODS", "OURS"]
 
 OURS: Mapping[str, Method] = {"stn-single": stn_single, "stn": stn}
 """Our methods by name; the report compares each with the best peer."""
 
-METHODS: Mapping[str, Method] = {**PEERS, "start-single": plain_single, **OURS}
+METHODS: Mapping[str, Method] = {**PEERS, "tpe-long": tpe_long, "start-single": plain_single, **OURS}
 """Every method by name, in the order of the table."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optuna.samplers import BaseSampler
 
+from comparison.peers import PEERS
 from comparison.study import search, trial_seed
 from comparison.tasks import BenchmarkTask
 from comparison.trajectory import Point, Trajectory
@@ -17,9 +19,10 @@ from hypertune.training.fit import fit
 from hypertune.training.self_tuning_settings import SelfTuningSettings
 from hypertune.training.trial import Diverged, Trial, TrialPruned
 
-__all__ = ["plain_single", "self_tuning_cell", "self_tuning_study", "stn", "stn_single"]
+__all__ = ["plain_single", "self_tuning_cell", "self_tuning_study", "stn", "stn_single", "tpe_long"]
 
-_FULL_TRIALS = 2
+_SINGLE = 2  # full trials' epochs in the single run: a tenth of a peer's budget
+_LONG = 4  # full trials' epochs in a trial of the study
 _START = 0.45
 
 
@@ -38,7 +41,7 @@ def self_tuning_cell(
         folder: A folder for the trial's files.
         self_tuning: The trial's self-tuning settings.
     """
-    trajectory = Trajectory(min(budget, _FULL_TRIALS * benchmark.epochs))
+    trajectory = Trajectory(min(budget, _SINGLE * benchmark.epochs))
     params = {**benchmark.fixed, **benchmark.start, **(_middle(benchmark) if self_tuning else {})}
     trial = Trial(Assignment(0, params, trial_seed(seed, 0), str(folder)), lambda report: False)
     settings = benchmark.settings(trajectory.budget, self_tuning=self_tuning)
@@ -69,9 +72,19 @@ def self_tuning_study(
 
 
 def stn(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
-    """Search with `STNSampler` around self-tuning trials, as long as the peers' full trials."""
+    """Search with `STNSampler` around few, long self-tuning trials.
+
+    Regularization that adapts keeps a longer trial from overfitting, and with fewer hyperparameters left to search
+    fewer trials are needed. `tpe_long` shows what trials of this length are worth by themselves.
+    """
     sampler = STNSampler(benchmark.space, seed=seed)
-    return self_tuning_study(benchmark, seed, budget, folder, sampler=sampler, self_tuning=SelfTuningSettings())
+    settings = SelfTuningSettings()
+    return self_tuning_study(_long(benchmark), seed, budget, folder, sampler=sampler, self_tuning=settings)
+
+
+def tpe_long(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
+    """Search with TPE over trials as long as those of `stn`, at the same total."""
+    return PEERS["tpe"](_long(benchmark), seed, budget, folder)
 
 
 def stn_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
@@ -82,6 +95,10 @@ def stn_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -
 def plain_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
     """Train the task's start as long as the single self-tuning trial: what its length alone is worth."""
     return self_tuning_cell(benchmark, seed, budget, folder, self_tuning=None)
+
+
+def _long(benchmark: BenchmarkTask) -> BenchmarkTask:
+    return replace(benchmark, epochs=_LONG * benchmark.epochs)
 
 
 def _middle(benchmark: BenchmarkTask) -> dict[str, Any]:
