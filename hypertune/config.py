@@ -177,6 +177,7 @@ class Config(_Section):
     objective: str | None = Field(None, description="my_module:train, instead of a family.")
     task: Component | None = Field(None, description="Data, loss and metrics: a name, or my_module:task.")
     space: str | dict[str, Any] | None = Field(None, description="Shipped name, path, or inline mapping.")
+    effects: list[str] = Field(default_factory=list, description="Effects of one's own: my_module:MyEffect, ...")
     sampler: Component = Field(default_factory=lambda: Component(name="tpe"), description="Who proposes parameters.")
     pruner: Component = Field(default_factory=lambda: Component(name="none"), description="Who stops bad trials early.")
     trial: TrialConfig = Field(default_factory=TrialConfig)
@@ -207,6 +208,8 @@ class Config(_Section):
             raise ValueError("a family needs a task; add `task: digits`, or my_module:task")
         if self.objective is not None and self.task is not None:
             raise ValueError("an objective brings its own data; drop `task`")
+        if self.objective is not None and self.effects:
+            raise ValueError("an objective trains by itself; drop `effects`")
         if self.objective is not None and self.space is None:
             raise ValueError("an objective needs a space; add `space:` with a name, a path, or a mapping")
         return self

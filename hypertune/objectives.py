@@ -118,9 +118,14 @@ class FamilyObjective:
         Raises:
             HypertuneError: A name or an option is unknown or wrong.
         """
+        from hypertune.effects.catalogue import register_effect
+
         config = self.config
         assert config.family is not None
         assert config.task is not None
+        add_import_folder(source_folder(config))
+        for index, reference in enumerate(config.effects):
+            register_effect(load_attribute(reference, where=f"effects.{index}"))
         family = load_family(config.family, source_folder(config))
         return family, load_task(config.task, source_folder(config)), self.settings()
 

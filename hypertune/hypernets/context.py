@@ -135,7 +135,7 @@ class Context:
             where=f"model.{path}",
             given=f"a tensor of shape {tuple(x.shape)} for a batch of {batch}",
             expected=f"{batch} examples along axis {axis}",
-            fix=fix if places else f"{fix}, or share one draw per batch: perturb='batch'",
+            fix=fix if places else f"{fix}, or let a batch share one draw: per_example=False",
         )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from hypertune import run_search
 from hypertune.config import Config
+from hypertune.effects import catalogue
 from hypertune.errors import ConfigError, HypertuneError, SpaceError
 from hypertune.objectives import FamilyObjective
 from hypertune.records import Reported
@@ -144,3 +145,39 @@ def test_weights_and_activations_can_be_acted_on_by_name_and_by_binding(tmp_path
 def test_the_config_has_the_training_rooms_defaults():
     read = Config.from_mapping(config(Path(), trial={"self_tuning": True}))
     assert FamilyObjective(read, SearchSpace.load(SPACE)).settings().self_tuning == SelfTuningSettings()
+
+
+EFFECT = '''
+from hypertune import Effect
+from hypertune.effects.contract import Hyperparameter, per_example
+
+
+class Fade(Effect):
+    """Multiply the inputs by 1 - fade."""
+
+    hyperparameters = {"fade": Hyperparameter("share of the brightness that is lost", high=1.0)}
+
+    def inputs(self, x, values, generator):
+        return x * (1 - per_example(values["fade"], x))
+'''
+
+
+@pytest.mark.parametrize("runner", ["inline", {"name": "local", "workers": 1}])
+def test_a_users_own_effect_is_found_by_the_config_and_tuned(tmp_path, monkeypatch, runner):
+    monkeypatch.setattr(catalogue, "_registered", {})
+    (tmp_path / "fading_effect.py").write_text(EFFECT)
+    space = {**SPACE, "fade": {"type": "float", "low": 0.0, "high": 0.5, "self_tune": True}}
+    content = config(tmp_path, space=space, runner=runner, effects=["fading_effect:Fade"], source=str(tmp_path))
+    content["study"]["n_trials"] = 1
+    result = run_search(content, quiet=True)
+    assert result.best.tuned["fade"] != result.best.params["fade"]
+
+
+def test_wrong_effects_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_registered", {})
+    with pytest.raises(HypertuneError, match=r"effects\.0"):
+        run_search(config(tmp_path, effects=["no_such_module:Fade"]), quiet=True)
+    with pytest.raises(HypertuneError, match="not an effect"):
+        run_search(config(tmp_path, effects=["math:sqrt"]), quiet=True)
+    with pytest.raises(ConfigError, match="drop `effects`"):
+        Config.from_mapping({"objective": "mine:train", "space": SPACE, "effects": ["mine:Fade"]})
