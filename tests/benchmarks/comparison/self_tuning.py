@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler
 
-from comparison.peers import PEERS
+from comparison.peers import PEERS, Method
 from comparison.study import search, trial_seed
 from comparison.tasks import BenchmarkTask
 from comparison.trajectory import Point, Trajectory
@@ -19,7 +21,7 @@ from hypertune.training.fit import fit
 from hypertune.training.self_tuning_settings import SelfTuningSettings
 from hypertune.training.trial import Diverged, Trial, TrialPruned
 
-__all__ = ["plain_single", "self_tuning_cell", "self_tuning_study", "stn", "stn_single", "tpe_long"]
+__all__ = ["ABLATIONS", "plain_single", "self_tuning_cell", "self_tuning_study", "stn", "stn_single", "tpe_long"]
 
 _SINGLE = 2  # full trials' epochs in the single run: a tenth of a peer's budget
 _LONG = 4  # full trials' epochs in a trial of the study
@@ -27,7 +29,7 @@ _START = 0.45
 
 
 def self_tuning_cell(
-    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, self_tuning: Any
+    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, self_tuning: Any, cautious: bool = False
 ) -> list[Point]:
     """Train one self-tuning trial, twice as long as a full trial.
 
@@ -40,9 +42,11 @@ def self_tuning_cell(
         budget: Epochs that a peer may spend; the trial stays within them.
         folder: A folder for the trial's files.
         self_tuning: The trial's self-tuning settings.
+        cautious: Whether also what it tunes starts at the task's start.
     """
     trajectory = Trajectory(min(budget, _SINGLE * benchmark.epochs))
-    params = {**benchmark.fixed, **benchmark.start, **(_middle(benchmark) if self_tuning else {})}
+    start = _middle(benchmark) if self_tuning and not cautious else {}
+    params = {**benchmark.fixed, **benchmark.start, **start}
     trial = Trial(Assignment(0, params, trial_seed(seed, 0), str(folder)), lambda report: False)
     settings = benchmark.settings(trajectory.budget, self_tuning=self_tuning)
     try:
@@ -55,7 +59,14 @@ def self_tuning_cell(
 
 
 def self_tuning_study(
-    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, sampler: BaseSampler, self_tuning: Any
+    benchmark: BenchmarkTask,
+    seed: int,
+    budget: int,
+    folder: Path,
+    *,
+    sampler: BaseSampler,
+    self_tuning: Any,
+    pruner: BasePruner | None = None,
 ) -> list[Point]:
     """Run a study of self-tuning trials with the epochs that peers have; see `study.search`."""
     train = partial(fit, space=benchmark.space)
@@ -65,6 +76,7 @@ def self_tuning_study(
         budget,
         folder,
         sampler=sampler,
+        pruner=pruner,
         train=train,
         first=_middle(benchmark),
         self_tuning=self_tuning,
@@ -77,14 +89,12 @@ def stn(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[
     Regularization that adapts keeps a longer trial from overfitting, and with fewer hyperparameters left to search
     fewer trials are needed. `tpe_long` shows what trials of this length are worth by themselves.
     """
-    sampler = STNSampler(benchmark.space, seed=seed)
-    settings = SelfTuningSettings()
-    return self_tuning_study(_long(benchmark), seed, budget, folder, sampler=sampler, self_tuning=settings)
+    return _study(benchmark, seed, budget, folder, length=_LONG)
 
 
 def tpe_long(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
     """Search with TPE over trials as long as those of `stn`, at the same total."""
-    return PEERS["tpe"](_long(benchmark), seed, budget, folder)
+    return PEERS["tpe"](_lengthened(benchmark, _LONG), seed, budget, folder)
 
 
 def stn_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path) -> list[Point]:
@@ -97,8 +107,39 @@ def plain_single(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path)
     return self_tuning_cell(benchmark, seed, budget, folder, self_tuning=None)
 
 
-def _long(benchmark: BenchmarkTask) -> BenchmarkTask:
-    return replace(benchmark, epochs=_LONG * benchmark.epochs)
+def _study(
+    benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, length: int, halving: bool = False
+) -> list[Point]:
+    """Run a study of trials ``length`` times as long as a peer's full ones."""
+    long = _lengthened(benchmark, length)
+    # Half of the trials end at a quarter of their length: self-tuned ones start slowly.
+    patience = max(1, long.epochs // 4)
+    pruner = SuccessiveHalvingPruner(min_resource=patience, reduction_factor=2) if halving else None
+    sampler, settings = STNSampler(benchmark.space, seed=seed), SelfTuningSettings()
+    return self_tuning_study(long, seed, budget, folder, sampler=sampler, self_tuning=settings, pruner=pruner)
+
+
+def _lengthened(benchmark: BenchmarkTask, length: int) -> BenchmarkTask:
+    return replace(benchmark, epochs=length * benchmark.epochs)
+
+
+def _single(**options: Any) -> Method:
+    cautious = options.pop("cautious", False)
+    return partial(self_tuning_cell, self_tuning=SelfTuningSettings(**options), cautious=cautious)
+
+
+ABLATIONS: Mapping[str, Method] = {
+    "stn-length-1": partial(_study, length=1),
+    "stn-length-2": partial(_study, length=2),
+    "stn-length-20": partial(_study, length=20),  # all of the budget in one trial
+    "stn-halving": partial(_study, length=_LONG, halving=True),
+    "single-cautious": _single(cautious=True),
+    "single-rank-1": _single(rank=1),
+    "single-batch-draw": _single(per_example=False),
+    "single-delta": _single(algorithm="delta_stn"),
+    "single-delta-curved": _single(algorithm="delta_stn", linearize=False),
+}
+"""What the defaults were chosen against: how a budget is cut into trials; start, response and algorithm of a trial."""
 
 
 def _middle(benchmark: BenchmarkTask) -> dict[str, Any]:
