@@ -15,7 +15,7 @@ from comparison.peers import PEERS, Method
 from comparison.study import search, trial_seed
 from comparison.tasks import BenchmarkTask
 from comparison.trajectory import Point, Trajectory
-from hypertune.records import Assignment
+from hypertune.records import Assignment, Params, TrialResult
 from hypertune.samplers.stn import STNSampler
 from hypertune.training.fit import fit
 from hypertune.training.self_tuning_settings import SelfTuningSettings
@@ -123,6 +123,30 @@ def _lengthened(benchmark: BenchmarkTask, length: int) -> BenchmarkTask:
     return replace(benchmark, epochs=length * benchmark.epochs)
 
 
+def _repeated(benchmark: BenchmarkTask, seed: int, budget: int, folder: Path, *, replay: bool) -> list[Point]:
+    """Train plainly with what a self-tuning trial found: along its schedule, or at its final values throughout.
+
+    The section 4.2 of MacKay et al. 2019 (arXiv 1903.03088) that asks where the gain comes from. Both trainings are
+    paid for; the result is that of the second.
+    """
+    trajectory = Trajectory(min(budget, 2 * _SINGLE * benchmark.epochs))
+    data, epochs = benchmark.data(seed), trajectory.budget // 2
+    params = {**benchmark.fixed, **benchmark.start, **_middle(benchmark)}
+
+    def train(name: str, params: Params, self_tuning: SelfTuningSettings | None) -> TrialResult:
+        (folder / name).mkdir()
+        trial = Trial(Assignment(0, params, trial_seed(seed, 0), str(folder / name)), lambda report: False)
+        settings = benchmark.settings(epochs, self_tuning=self_tuning)
+        return fit(trial, benchmark.family, data, settings, space=benchmark.space)
+
+    tuned = train("tuned", params, SelfTuningSettings())
+    trajectory.pay(tuned.cost.epochs)
+    schedule = SelfTuningSettings(replay=str(folder / "tuned" / "schedule.csv")) if replay else None
+    again = train("again", {**params, **tuned.tuned}, schedule)
+    trajectory.pay(again.cost.epochs, again.value, again.metrics["test/loss"])
+    return trajectory.finish()
+
+
 def _single(**options: Any) -> Method:
     cautious = options.pop("cautious", False)
     return partial(self_tuning_cell, self_tuning=SelfTuningSettings(**options), cautious=cautious)
@@ -133,6 +157,8 @@ ABLATIONS: Mapping[str, Method] = {
     "stn-length-2": partial(_study, length=2),
     "stn-length-20": partial(_study, length=20),  # all of the budget in one trial
     "stn-halving": partial(_study, length=_LONG, halving=True),
+    "replay-schedule": partial(_repeated, replay=True),
+    "replay-final": partial(_repeated, replay=False),
     "single-cautious": _single(cautious=True),
     "single-rank-1": _single(rank=1),
     "single-batch-draw": _single(per_example=False),
