@@ -6,6 +6,7 @@ HypertuneError
 ├── SpaceError       a search space, or a value that lies outside it
 ├── TaskError        data, splits, loss or metric
 ├── FamilyError      a model that cannot be built from its hyperparameters
+├── BoundError       a theorem or certificate that does not apply to what was given
 ├── TrialError       one trial went wrong; the search goes on
 ├── StorageError     the run folder or the Optuna storage
 └── TrackingError    the MLflow store
@@ -20,6 +21,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BoundError",
     "ConfigError",
     "FamilyError",
     "HypertuneError",
@@ -98,6 +100,10 @@ class TaskError(HypertuneError):
 
 class FamilyError(HypertuneError):
     """A model cannot be built from its hyperparameters."""
+
+
+class BoundError(HypertuneError):
+    """A theorem or certificate does not apply to what was given."""
 
 
 class TrialError(HypertuneError):

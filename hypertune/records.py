@@ -1,7 +1,7 @@
 """Frozen records that cross rooms; plain data, no behaviour beyond what the data implies.
 
 A trial's way through the house: `Assignment` (driver to worker), `Report` and `TrialResult` (worker to driver),
-`Event` (driver to its listeners), `TrialRecord` (store to report).
+`Event` (driver to its listeners), `TrialRecord` (store to report). `Certificate`: what is known of a winner.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ __all__ = [
     "TRIAL_STATE",
     "TUNED",
     "Assignment",
+    "Certificate",
     "Cost",
     "Event",
     "Failed",
@@ -42,6 +43,7 @@ ParamValue: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, ParamValue]
 Direction: TypeAlias = Literal["minimize", "maximize"]
 TaskKind: TypeAlias = Literal["classification", "regression"]
+InputType: TypeAlias = Literal["float32", "complex64"]
 TrialState: TypeAlias = Literal["running", "complete", "pruned", "failed", "interrupted"]
 
 
@@ -55,12 +57,14 @@ class TaskSpec:
         input_shape: Shape of one example without the batch dimension: ``(features,)``, ``(channels, length)``,
             ``(channels, height, width)`` or ``(channels, depth, height, width)``.
         output_size: Number of classes, or number of regression targets.
+        dtype: Data type of the inputs: ``float32``, or ``complex64`` for spectra and baseband signals.
     """
 
     name: str
     kind: TaskKind
     input_shape: tuple[int, ...]
     output_size: int
+    dtype: InputType = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +243,40 @@ class TrialRecord:
     checkpoint: str | None = None
     time_start: float | None = None
     time_end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A lower bound on a mean over tasks that were not seen; it holds with probability at least ``1 - delta``.
+
+    The probability is over the draw of the observations, before they are seen. Certificates of several kinds for the
+    same winner do not hold together with that probability: to use the best of k, compute each at ``delta / k``.
+
+    Attributes:
+        kind: Name of the inequality, such as ``betting``.
+        target: What is bounded, in words.
+        value: The lower bound, inside the range that the target has anyway.
+        estimate: Mean of the target over the observations.
+        margin: Width of the inequality, in the units of the target and not cut to its range: with the worst-case
+            bounds it can be far above 1.
+        delta: Probability that the bound is wrong, in (0, 1).
+        n: Number of independent observations: tasks, or the validation examples of a study of one task.
+        candidates: Number of candidates the winner was chosen from, for which the bound pays.
+        vacuous: The bound says no more than the range of the target.
+        anytime: The bound also holds when the observations decided when to stop.
+        assumptions: What has to be true, each in words; no data can check them.
+        source: Paper and equation.
+    """
+
+    kind: str
+    target: str
+    value: float
+    estimate: float
+    margin: float
+    delta: float
+    n: int
+    candidates: int = 1
+    vacuous: bool = False
+    anytime: bool = False
+    assumptions: tuple[str, ...] = ()
+    source: str = ""
