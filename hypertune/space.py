@@ -179,10 +179,23 @@ class SearchSpace:
     def with_fixed(self, params: Params) -> SearchSpace:
         """Return what is left to search when some hyperparameters have the given values.
 
+        What depends on a fixed value is settled by it. And a fixed conditional hyperparameter exists: of a categorical
+        one that it depends on only the choices are left that let it.
+
         Raises:
             SpaceError: Nothing is left.
         """
         conditions: dict[str, Condition] = {}
+        distributions = dict(self.distributions)
+        existing = [name for name in self.conditions if name in params]
+        for name in existing:
+            for parent, values in self.conditions[name].items():
+                known = distributions[parent]
+                if isinstance(known, CategoricalDistribution):
+                    left = [choice for choice in known.choices if holds({parent: values}, {parent: choice})]
+                    distributions[parent] = CategoricalDistribution(left)
+                if parent in self.conditions and parent not in existing:
+                    existing.append(parent)
         gone = {name for name in self.distributions if name in params}
         for name in self.order:
             if name in gone:
@@ -193,7 +206,7 @@ class SearchSpace:
                 gone.add(name)
             elif len(settled) < len(condition):
                 conditions[name] = {parent: values for parent, values in condition.items() if parent not in settled}
-        kept = {name: distribution for name, distribution in self.distributions.items() if name not in gone}
+        kept = {name: distribution for name, distribution in distributions.items() if name not in gone}
         return SearchSpace(kept, self.self_tuned & frozenset(kept), self.docs, self.units, conditions)
 
     def encode(self, params: Params) -> NDArray[np.float64]:

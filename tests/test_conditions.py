@@ -96,6 +96,9 @@ def test_fixing_a_parent_settles_conditions(space):
     sgd = space.with_fixed({"optimizer": "sgd"})
     assert set(sgd.unconditional) == {"momentum_kind", "depth", "lr"}
     assert sgd.conditions == {"gain": {"depth": (2, 3)}, "nesterov": {"momentum_kind": ("heavy",)}}
+    heavy = space.with_fixed({"nesterov": True})
+    assert heavy.distributions["momentum_kind"].choices == ("heavy",)
+    assert heavy.distributions["optimizer"].choices == ("sgd",)
     both = space.with_fixed({"optimizer": "sgd", "depth": 2, "gain": 0.3})
     assert set(both.names) == {"nesterov", "momentum_kind", "lr"}
     with pytest.raises(SpaceError, match="empty"):

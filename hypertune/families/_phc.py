@@ -7,23 +7,23 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from hypertune.errors import FamilyError, did_you_mean
-from hypertune.families._phm import check_divides, phm_init_, phm_weight
+from hypertune.families._algebras import LEARNED
+from hypertune.families._phm_layer import PHLayer
 
 __all__ = ["PHConv1d", "PHConv2d", "PHConv3d"]
 
 _PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
-class _PHConv(nn.Module):
+class _PHConv(PHLayer):
     """What the three convolutions share; a subclass fixes the number of spatial axes."""
 
     spatial: ClassVar[int]
@@ -42,12 +42,25 @@ class _PHConv(nn.Module):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
+        algebra: str | Tensor = LEARNED,
+        initial: str | Tensor | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_divides(n, in_channels, "in_channels", groups=groups)
-        check_divides(n, out_channels, "out_channels", groups=groups)
+        kernel = self._per_axis("kernel_size", kernel_size, low=1)
+        super().__init__(
+            n,
+            in_channels,
+            out_channels,
+            kernel,
+            groups,
+            names=("in_channels", "out_channels"),
+            bias=bias,
+            algebra=algebra,
+            initial=initial,
+            device=device,
+            dtype=dtype,
+        )
         if padding_mode not in _PADDING_MODES:
             raise FamilyError(
                 "unknown padding mode",
@@ -56,26 +69,11 @@ class _PHConv(nn.Module):
                 expected=f"one of {', '.join(_PADDING_MODES)}",
                 fix=did_you_mean(padding_mode, _PADDING_MODES),
             )
-        self.n, self.in_channels, self.out_channels = n, in_channels, out_channels
-        self.kernel_size = self._per_axis("kernel_size", kernel_size, low=1)
+        self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel
         self.stride = self._per_axis("stride", stride, low=1)
         self.dilation = self._per_axis("dilation", dilation, low=1)
-        self.groups, self.padding_mode = groups, padding_mode
+        self.padding_mode = padding_mode
         self.padding = self._sides(padding)
-        self.A = nn.Parameter(torch.empty(n, n, n, device=device, dtype=dtype))
-        filters = (n, out_channels // n, in_channels // (groups * n), *self.kernel_size)
-        self.F = nn.Parameter(torch.empty(filters, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_channels, device=device, dtype=dtype)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw new parameters; W and the bias are distributed as in the plain convolution."""
-        fan_in = self.in_channels // self.groups * math.prod(self.kernel_size)
-        phm_init_(self.A, self.F, self.bias, fan_in=fan_in)
-
-    def weight(self) -> Tensor:
-        """Return the assembled W, ``(out_channels, in_channels / groups, *kernel_size)``."""
-        return phm_weight(self.A, self.F, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space')``."""
@@ -86,7 +84,7 @@ class _PHConv(nn.Module):
             # torch pads from the last axis to the first.
             sides = [side for pair in reversed(self.padding) for side in pair]
             x = functional.pad(x, sides, mode=_PADDING_MODES[self.padding_mode])
-        return type(self).convolve(x, self.weight(), self.bias, self.stride, inside, self.dilation, self.groups)
+        return type(self).convolve(x, self._assembled(), self.bias, self.stride, inside, self.dilation, self.groups)
 
     def response_units(self) -> tuple[str, int, int, Tensor]:
         """Tell a best response what the output channels are linear in: the rows of F, each shared by n components."""
@@ -98,7 +96,7 @@ class _PHConv(nn.Module):
         """Return the sizes, as ``print(module)`` shows them."""
         names = ("n", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         values = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"{values}, bias={self.bias is not None}, padding_mode={self.padding_mode}"
+        return f"{values}, bias={self.bias is not None}, padding_mode={self.padding_mode}, algebra={self.algebra}"
 
     def _sides(self, padding: int | str | tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """Return the padding before and after each axis."""
@@ -142,11 +140,11 @@ class _PHConv(nn.Module):
 class PHConv1d(_PHConv):
     """1-D convolution with W = sum_i A_i kron F_i, as in [Grassucci2022]; arguments as in ``nn.Conv1d`` after n.
 
-    It has ``n**3 + out_channels * in_channels / groups * kernel / n`` weights; n = 1 with A = 1 is the plain
-    convolution.
+    It has ``out_channels * in_channels / groups * kernel / n`` weights, and ``n**3`` more when the algebra is learned.
+    The real algebra (n = 1) makes it the plain convolution.
 
     Args:
-        n: Dimension of the learned algebra; divides the channels of each group, in and out.
+        n: Dimension of the algebra; divides the channels of each group, in and out.
         in_channels: Channels of the input ``(batch, in_channels, length)``.
         out_channels: Channels of the output.
         kernel_size: Cells.
@@ -156,15 +154,19 @@ class PHConv1d(_PHConv):
         groups: Blocks of channels that do not see each other; each has its own filters and all share A.
         bias: Whether to add a learned bias per output channel.
         padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        algebra: ``learned``; ``real``, ``complex``, ``quaternion``, ``dihedron`` (n = 1, 2, 4, 4); or a tensor of fixed
+            rules ``(n, n, n)``, where [i, a, b] is the part along e_a of the product e_i e_b.
+        initial: What learned rules start from, a named algebra or a tensor; random by default.
         device: Where to create the parameters.
         dtype: Data type of the parameters.
 
     Attributes:
-        A: Multiplication rules of the algebra, ``(n, n, n)``.
+        A: Multiplication rules of the algebra, ``(n, n, n)``; a parameter when learned, else a buffer.
         F: Filters, ``(n, out_channels / n, in_channels / (groups * n), *kernel_size)``.
 
     Raises:
-        FamilyError: An argument is wrong, or n does not divide the channels of a group.
+        FamilyError: An argument is wrong, n does not divide the channels of a group, or the algebra is unknown, has
+            another dimension than n or is no tensor of rules.
     """
 
     spatial = 1

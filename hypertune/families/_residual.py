@@ -8,7 +8,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from torch import Tensor, nn
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from hypertune.families._activations import activation_module
 from hypertune.records import TaskSpec
 
-__all__ = ["Convolution", "ResidualNetwork", "plain_convolution"]
+__all__ = ["BasicBlock", "Convolution", "ResidualNetwork", "batch_norm", "plain_convolution", "strides"]
 
 Convolution: TypeAlias = Callable[[int, int, int, tuple[int, ...]], nn.Module]
 """``convolution(in_channels, out_channels, kernel_size, stride)``, without bias, padded by ``kernel_size // 2``."""
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
+_BatchNorm: TypeAlias = type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]
+_NORMS: dict[int, _BatchNorm] = {
     1: nn.BatchNorm1d,
     2: nn.BatchNorm2d,
     3: nn.BatchNorm3d,
@@ -61,16 +62,16 @@ class ResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         channels, *space = task.input_shape
-        norm = _NORMS[len(space)]
+        norm = batch_norm(len(space))
         stem = plain_convolution(len(space))
         self.stem = nn.Sequential(
             stem(channels, width, kernel_size, (1,) * len(space)), norm(width), activation_module(activation)
         )
         stages, channels = [], width
         for stage in range(depth):
-            stride = tuple(2 if stage and size >= _SMALLEST_HALVED else 1 for size in space)
+            stride = strides(space) if stage else (1,) * len(space)
             space = [-(-size // step) for size, step in zip(space, stride, strict=True)]
-            stages.append(_Block(convolution, norm, channels, width * 2**stage, kernel_size, stride, activation))
+            stages.append(BasicBlock(convolution, norm, channels, width * 2**stage, kernel_size, stride, activation))
             channels = width * 2**stage
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)
@@ -93,8 +94,28 @@ def plain_convolution(axes: int) -> Convolution:
     return convolution
 
 
-class _Block(nn.Module):
-    """Two convolutions and a shortcut, which is the identity where the shape allows."""
+def batch_norm(axes: int) -> _BatchNorm:
+    """Return the batch normalization over one, two or three spatial axes."""
+    return _NORMS[axes]
+
+
+def strides(space: Sequence[int]) -> tuple[int, ...]:
+    """Return the stride that halves each axis of at least four cells, so that two or more remain."""
+    return tuple(2 if size >= _SMALLEST_HALVED else 1 for size in space)
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions and a shortcut, which is the identity where the shape allows ([He2016] fig. 5 left).
+
+    Args:
+        convolution: Makes the convolutions, the shortcut's included.
+        norm: Makes the normalization of a number of channels.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        kernel_size: Side of the kernels, odd.
+        stride: Stride of the first convolution on each axis.
+        activation: Name of the activation.
+    """
 
     def __init__(
         self,
@@ -121,5 +142,6 @@ class _Block(nn.Module):
         self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, inputs, *space)`` to ``(batch, outputs, *space')``."""
         outputs: Tensor = self.activation(self.residual(x) + self.shortcut(x))
         return outputs

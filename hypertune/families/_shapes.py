@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hypertune.errors import FamilyError
-from hypertune.records import TaskSpec
+from hypertune.records import InputType, TaskSpec
 
-__all__ = ["check_input"]
+__all__ = ["check_dtype", "check_input"]
 
 _LAYOUTS = {
     1: "(features,)",
@@ -15,17 +15,19 @@ _LAYOUTS = {
 }
 
 
-def check_input(task: TaskSpec, family: str, *, flat: bool = True) -> None:
-    """Refuse an input shape that a family has no network for.
+def check_input(task: TaskSpec, family: str, *, flat: bool = True, dtype: InputType = "float32") -> None:
+    """Refuse inputs that a family has no network for.
 
     Args:
         task: Shape of the problem.
         family: The family's name.
         flat: Whether the family takes ``(features,)``.
+        dtype: What the family computes with.
 
     Raises:
-        FamilyError: The shape has no such layout, or an axis without cells.
+        FamilyError: The shape has no such layout, or an axis without cells; the inputs are of another type.
     """
+    check_dtype(task, family, dtype)
     shape = task.input_shape
     layouts = [layout for axes, layout in _LAYOUTS.items() if flat or axes > 1]
     if len(shape) == 1 and not flat:
@@ -39,5 +41,31 @@ def check_input(task: TaskSpec, family: str, *, flat: bool = True) -> None:
         where=f"family.{family}",
         given=shape,
         expected=f"input_shape {' or '.join(layouts)}",
+        fix=fix,
+    )
+
+
+def check_dtype(task: TaskSpec, family: str, dtype: InputType = "float32") -> None:
+    """Refuse real inputs where a family computes with complex ones, and the other way round.
+
+    Args:
+        task: Shape of the problem.
+        family: The family's name.
+        dtype: What the family computes with.
+
+    Raises:
+        FamilyError: The task's inputs are of the other type.
+    """
+    if task.dtype == dtype:
+        return
+    if dtype == "complex64":
+        fix = "convert the task's inputs: torch.complex(real, imag), or torch.fft.fft2(x) for a spectrum; or use cnn"
+    else:
+        fix = "use complex_cnn (its twin of real layers is `kind: real`), or give real and imaginary part as channels"
+    raise FamilyError(
+        f"{family} computes with {'complex' if dtype == 'complex64' else 'real'} numbers",
+        where=f"family.{family}",
+        given=f"a task of {task.dtype} inputs",
+        expected=f"{dtype} inputs",
         fix=fix,
     )

@@ -6,6 +6,7 @@ from torch import nn
 
 from hypertune.families._activations import ACTIVATIONS
 from hypertune.families._perceptron import Perceptron
+from hypertune.families._shapes import check_dtype
 from hypertune.families._values import read_choice, read_fraction, read_size
 from hypertune.families.contract import Family
 from hypertune.records import Params, TaskSpec
@@ -14,6 +15,7 @@ __all__ = ["FAMILY"]
 
 
 def _build(params: Params, task: TaskSpec) -> nn.Module:
+    check_dtype(task, "mlp")
     return Perceptron(
         task,
         nn.Linear,

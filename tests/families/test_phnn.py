@@ -5,6 +5,7 @@ from torch import nn
 from hypertune.errors import FamilyError
 from hypertune.families.phnn import FAMILY, PHConv2d, PHMLinear
 from hypertune.records import TaskSpec
+from hypertune.space import SearchSpace
 from hypertune.tasks.digits import digits
 
 DIGITS = TaskSpec("digits", "classification", (1, 8, 8), 10)
@@ -66,6 +67,33 @@ def test_activation_is_used():
         assert sum(isinstance(module, kind) for module in model.modules()) == 5
 
 
+ALGEBRAS = {"learned": 4, "real": 1, "complex": 2, "quaternion": 4, "dihedron": 4}
+
+
+@pytest.mark.parametrize(("algebra", "n"), ALGEBRAS.items())
+@pytest.mark.parametrize("spec", [DIGITS, WINE], ids=lambda spec: spec.name)
+def test_the_algebra_brings_its_dimension_and_reaches_every_layer(algebra, n, spec):
+    for params in ({"algebra": algebra}, {"algebra": algebra, "n": n}):
+        model = FAMILY.build(params, spec)
+        layers = [module for module in model.modules() if isinstance(module, PHConv2d | PHMLinear)]
+        assert layers
+        assert {(layer.algebra, layer.n) for layer in layers} == {(algebra, n)}
+
+
+@pytest.mark.parametrize(("algebra", "n"), [("real", 4), ("complex", 4), ("quaternion", 2), ("dihedron", 1)])
+def test_another_dimension_than_the_algebras_is_one_clear_error(algebra, n):
+    with pytest.raises(FamilyError, match=rf"family\.n: the {algebra} algebra has dimension {ALGEBRAS[algebra]}"):
+        FAMILY.build({"algebra": algebra, "n": n}, DIGITS)
+
+
+@pytest.mark.parametrize("point", SearchSpace.load("phnn_deep").sample(6, seed=0))
+def test_the_deep_space_builds_all_over(point):
+    model = FAMILY.build(point, DIGITS)
+    outputs = model(torch.randn(2, 1, 8, 8))
+    assert outputs.shape == (2, 10)
+    assert outputs.isfinite().all()
+
+
 def test_learns_the_digits():
     task = digits()
     model = FAMILY.build({"n": 4, "width": 16, "depth": 2}, task.spec)
@@ -93,6 +121,10 @@ def test_learns_the_digits():
         ({"dropout": "high"}, "family.dropout"),
         ({"activation": "rleu"}, "family.activation"),
         ({"activation": 3}, "family.activation"),
+        ({"algebra": "octonion"}, "family.algebra"),
+        ({"algebra": 4}, "family.algebra"),
+        ({"algebra": "quaternion", "width": 6}, "family.n"),
+        ({"architecture": "resnet19"}, "family.architecture"),
     ],
 )
 def test_wrong_values_are_named(params, where):
