@@ -20,8 +20,8 @@ def to_ray(space: SearchSpace) -> dict[str, Domain]:
     """Return the space as Ray Tune domains, for ``Tuner(param_space=...)``.
 
     Raises:
-        SpaceError: A stepped range does not start on a multiple of its step; Ray's grids start at 0. Or a hyperparameter
-            is conditional, which Ray's domains cannot be.
+        SpaceError: A stepped range does not start on a multiple of its step; Ray's grids start at 0. Or a
+            hyperparameter is conditional, which Ray's domains cannot be.
     """
     for name in space.conditions:
         raise SpaceError(

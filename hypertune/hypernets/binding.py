@@ -86,10 +86,11 @@ def resolve_bindings(
         for action, patterns in _asked(name, bind, candidates, outside):
             found = _matching(candidates[action], patterns)
             if name == action and name in _SET and name not in bind:
+                others = {other for other in names if other != name}
                 taken = {path for other, bound in paths[action].items() for path in bound if other != name}
                 for target in bind.values():
                     taken.update(_matching(candidates[action], dict(_targets(target, candidates)).get(action, ())))
-                found = tuple(path for path in found if path not in taken and path not in names)
+                found = tuple(path for path in found if path not in taken and path not in others)
             if not found:
                 raise _unread(name, patterns, action, candidates[action])
             paths[action][name] = found

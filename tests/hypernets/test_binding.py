@@ -92,3 +92,11 @@ def test_wrong_bindings_are_explained(names: tuple[str, ...], bind: dict[str, An
 def test_a_model_without_dropout_says_so() -> None:
     with pytest.raises(SpaceError, match=r"the model has none[\s\S]*nn\.Dropout modules in place of functional"):
         resolve_bindings(nn.Linear(2, 3), ["dropout"], bind={}, outside=())
+
+
+def test_a_dropout_module_may_have_the_name_of_the_hyperparameter() -> None:
+    model = nn.Sequential()
+    model.add_module("dropout", nn.Dropout(0.1))
+    model.add_module("other", nn.Dropout(0.1))
+    found = resolve_bindings(model, ["dropout", "other"], bind={}, outside=())
+    assert found.paths["dropout"] == {"dropout": ("dropout",), "other": ("other",)}
