@@ -120,8 +120,42 @@ def check(config: ConfigFile, override: Overrides = None) -> None:
     from hypertune.search import check_search
 
     plan = _said(lambda: check_search(config, override or []))
-    what = plan.config.objective or f"{_name(plan.config.family)} on {_name(plan.config.task)}"
+    what = plan.config.objective or f"{_name(plan.config.family)} on {_task_name(plan.config)}"
     typer.echo(f"ok: {what}, {len(plan.space)} hyperparameters, sampler {plan.config.sampler.name}")
+
+
+@app.command()
+def bound(
+    config: ConfigFile,
+    override: Overrides = None,
+    eps: Annotated[float, typer.Option("--eps", help="Wanted margin of the certificate, in utility.")] = 0.05,
+    delta: Annotated[float, typer.Option("--delta", help="Probability that the certificate is wrong.")] = 0.05,
+    spread: Annotated[float, typer.Option("--spread", help="Standard deviation of utility over tasks.")] = 0.15,
+    oscillations: Annotated[int, typer.Option("--oscillations", help="For the theory: swings of one task.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show how far a configuration tuned on so many tasks could be trusted on new ones."""
+    from dataclasses import asdict
+
+    from hypertune.bounds.outlook import outlook
+    from hypertune.many_tasks import planned_race
+    from hypertune.search import plan_search
+
+    sizes = (50, 100, 300, 1000)
+
+    def look() -> tuple[Any, Any]:
+        plan = plan_search(config, override or [])
+        race = planned_race(plan.config, plan.space)
+        return race, outlook(
+            eps, delta, candidates=race.candidates, spread=spread, tasks=sizes, oscillations=oscillations
+        )
+
+    race, rows = _said(look)
+    if as_json:
+        settings = {"epsilon": eps, "delta": delta, "spread": spread, "tasks": sizes}
+        typer.echo(json.dumps({**settings, **asdict(race), "bounds": [asdict(row) for row in rows]}, indent=2))
+        return
+    _print_bounds(race, rows, sizes, eps, delta, spread)
 
 
 @app.command()
@@ -230,7 +264,7 @@ def _print_best(result: StudyResult) -> None:
     typer.echo(f"\n{result.name}: {counts}")
     typer.echo(f"best trial {best.number}: {result.metric} {best.value:.6g}")
     for name, value in best.metrics.items():
-        if name.startswith("test/"):
+        if name.startswith(("test/", "hold_out/")):
             typer.echo(f"  {name} {value:.6g}")
     for name, param in best.params.items():
         tuned = f" -> {best.tuned[name]:.6g}" if name in best.tuned else ""
@@ -242,7 +276,7 @@ def _print_best(result: StudyResult) -> None:
 
 def _print_plan(plan: Plan) -> None:
     config = plan.config
-    what = config.objective or f"{_name(config.family)} on {_name(config.task)}"
+    what = config.objective or f"{_name(config.family)} on {_task_name(config)}"
     budget = [f"{config.study.n_trials} trials" if config.study.n_trials else ""]
     budget.append(f"{config.study.timeout:g} s" if config.study.timeout else "")
     epochs = f" of {config.trial.epochs} epochs" if config.family else ""
@@ -285,6 +319,25 @@ def _print_space(space: Any) -> None:
     (console if console.is_terminal else Console(width=240)).print(table, markup=False)
 
 
+def _print_bounds(race: Any, rows: Any, sizes: tuple[int, ...], eps: float, delta: float, spread: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    configured = "any number of" if race.configured is None else race.configured
+    typer.echo(
+        f"tasks configured: {configured} ({race.hold_out} held out); candidates: {race.candidates}; "
+        f"margins with probability {1 - delta:g}, for utilities in [0, 1] with standard deviation {spread:g}"
+    )
+    table = Table("certificate", *(f"m = {n}" for n in sizes), f"tasks for {eps:g}", "", box=None, padding=(0, 1))
+    for row in rows:
+        margins = (f"{margin:.3f}" if margin < 1 else f"{margin:.2f} (vacuous)" for margin in row.margins)
+        table.add_row(row.kind, *margins, f"{row.needed:,}" if row.needed < 10**9 else f"{row.needed:.1e}", row.note)
+    console = Console()
+    (console if console.is_terminal else Console(width=240)).print(table, markup=False)
+    for note in race.notes:
+        typer.echo(f"note: {note}")
+
+
 def _described(component: Any) -> str:
     options = ", ".join(f"{key}={value}" for key, value in component.options.items())
     return f"{component.name} ({options})" if options else str(component.name)
@@ -292,6 +345,12 @@ def _described(component: Any) -> str:
 
 def _name(component: Any) -> str:
     return component.name if component is not None else ""
+
+
+def _task_name(config: Any) -> str:
+    if config.tasks is None:
+        return _name(config.task)
+    return config.tasks.name or f"{len(config.tasks.items)} tasks"
 
 
 def _show(kind: str, name: str | None) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "RunnerConfig",
     "SelfTuningConfig",
     "StudyConfig",
+    "TasksConfig",
     "TrackingConfig",
     "TrialConfig",
     "json_schema",
@@ -156,6 +157,47 @@ class RunnerConfig(Component):
     name: str = "local"
 
 
+class TasksConfig(BaseModel):
+    """Many tasks for one configuration: ``my_module:tasks``, a folder of data sets, or a list of tasks.
+
+    Every key beside those below is an option of the function, or of the folder.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    name: str | None = Field(None, min_length=1, description="my_module:tasks, or a folder of .csv and .npz files.")
+    items: list[Component] = Field(default_factory=list, description="The tasks themselves: names, my_module:task.")
+    count: int | None = Field(None, ge=2, description="Tasks to take, hold_out included; all by default.")
+    hold_out: int = Field(0, ge=0, description="Tasks that choose nothing and certify who survives; the last ones.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, list | tuple):
+            return {"items": list(value)}
+        return value
+
+    @model_validator(mode="after")
+    def _enough(self) -> TasksConfig:
+        if (self.name is None) == (not self.items):
+            raise ValueError("give tasks by one name (my_module:tasks, or a folder), or as a list")
+        known = self.count if self.count is not None else len(self.items) or None
+        if self.items and known is not None and known > len(self.items):
+            raise ValueError(f"count is {known}, and the list has {len(self.items)} tasks")
+        if known is not None and known - self.hold_out < 2:
+            raise ValueError(f"{known} tasks with {self.hold_out} held out leave fewer than 2 to search on")
+        if self.hold_out == 1:
+            raise ValueError("one held-out task certifies nothing; hold out at least 2, or 0")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything that is not said above."""
+        return dict(self.model_extra or {})
+
+
 class TrackingConfig(_Section):
     """Where MLflow keeps the runs."""
 
@@ -176,6 +218,7 @@ class Config(_Section):
     family: Component | None = Field(None, description="Model family: a name, or my_module:build.")
     objective: str | None = Field(None, description="my_module:train, instead of a family.")
     task: Component | None = Field(None, description="Data, loss and metrics: a name, or my_module:task.")
+    tasks: TasksConfig | None = Field(None, description="Instead of task: many tasks that one configuration is for.")
     space: str | dict[str, Any] | None = Field(None, description="Shipped name, path, or inline mapping.")
     effects: list[str] = Field(default_factory=list, description="Effects of one's own: my_module:MyEffect, ...")
     sampler: Component = Field(default_factory=lambda: Component(name="tpe"), description="Who proposes parameters.")
@@ -204,8 +247,12 @@ class Config(_Section):
             raise ValueError(
                 f"{'both' if both else 'neither'} family and objective given; exactly one says what is trained"
             )
-        if self.family is not None and self.task is None:
+        if self.tasks is not None:
+            self._check_many_tasks()
+        elif self.family is not None and self.task is None:
             raise ValueError("a family needs a task; add `task: digits`, or my_module:task")
+        elif self.family is not None and self.pruner.name == "racing":
+            raise ValueError("pruner racing compares candidates task by task; epochs of one task are none: use `tasks`")
         if self.objective is not None and self.task is not None:
             raise ValueError("an objective brings its own data; drop `task`")
         if self.objective is not None and self.effects:
@@ -213,6 +260,14 @@ class Config(_Section):
         if self.objective is not None and self.space is None:
             raise ValueError("an objective needs a space; add `space:` with a name, a path, or a mapping")
         return self
+
+    def _check_many_tasks(self) -> None:
+        if self.task is not None:
+            raise ValueError("both task and tasks given; tasks is for one configuration across many of them")
+        if self.objective is not None:
+            raise ValueError("an objective brings its own data; drop `tasks`, and report a utility for each of yours")
+        if self.trial.self_tuning.enabled:
+            raise ValueError("a trial over many tasks does not tune itself: drop trial.self_tuning, or use `task`")
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -299,6 +354,11 @@ def json_schema() -> dict[str, Any]:
         }
     trial = schema["$defs"]["TrialConfig"]["properties"]
     trial["self_tuning"] = {"anyOf": [trial["self_tuning"], {"type": "boolean"}, {"type": "null"}]}
+    schema["properties"]["tasks"] = {
+        "description": schema["properties"]["tasks"]["description"],
+        "anyOf": [{"$ref": "#/$defs/TasksConfig"}, {"type": "string"}, {"type": "array", "minItems": 2}],
+    }
+    schema["$defs"]["TasksConfig"]["properties"]["items"] = {"type": "array"}
     tracking = schema["properties"]["tracking"]
     schema["properties"]["tracking"] = {"anyOf": [tracking, {"const": "none"}, {"type": "null"}]}
     schema["$defs"].pop("Component", None)
@@ -321,7 +381,7 @@ def _merge(content: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, An
 def _assign(target: dict[str, Any], keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
         inner = target.get(key)
-        if isinstance(inner, str) and key in KINDS:
+        if isinstance(inner, str) and key in {*KINDS, "tasks"}:
             inner = {"name": inner}  # `-o task.n_train=500` on top of `task: digits`
         target[key] = inner if isinstance(inner, dict) else {}
         target = target[key]

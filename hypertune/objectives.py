@@ -92,19 +92,13 @@ class FamilyObjective:
             HypertuneError: Family, task, metric or space do not fit each other.
         """
         from hypertune.training.fit import fit
-        from hypertune.training.preflight import check_model
         from hypertune.training.preflight_self_tuning import check_self_tuning
 
         family, task, settings = self.load()
-        self.check_names(family)
-        self.check_metric(task)
-        reads = _Reads(family)
-        points = self._points()
-        check_model(reads.family, task, points, settings)
-        reads.check(self.space, {*self.tuned_by_name, *self.space.self_tuned} if settings.self_tuning else ())
+        self.preflight(family, task, settings)
         if settings.self_tuning is not None:
-            check_self_tuning(family, task, points[-1], settings, self.space)
-        fixed = self._fixed
+            check_self_tuning(family, task, self._points()[-1], settings, self.space)
+        fixed = self.fixed
 
         def objective(trial: Trial) -> TrialResult:
             trial.params = {**fixed, **trial.params}
@@ -112,8 +106,32 @@ class FamilyObjective:
 
         return objective
 
+    def preflight(self, family: Family, task: Task, settings: TrainingSettings) -> None:
+        """Check that names and metric fit, and build and run models over the space on the task's data.
+
+        Raises:
+            HypertuneError: Family, task, metric or space do not fit each other.
+        """
+        from hypertune.training.preflight import check_model
+
+        self.check_names(family)
+        self.check_metric(task)
+        reads = _Reads(family)
+        check_model(reads.family, task, self._points(), settings)
+        reads.check(self.space, {*self.tuned_by_name, *self.space.self_tuned} if settings.self_tuning else ())
+
     def load(self) -> tuple[Family, Task, TrainingSettings]:
         """Load what the config names.
+
+        Raises:
+            HypertuneError: A name or an option is unknown or wrong.
+        """
+        assert self.config.task is not None
+        family = self.load_family()
+        return family, load_task(self.config.task, source_folder(self.config)), self.settings()
+
+    def load_family(self) -> Family:
+        """Load the family, and the effects that its trials may name.
 
         Raises:
             HypertuneError: A name or an option is unknown or wrong.
@@ -122,12 +140,10 @@ class FamilyObjective:
 
         config = self.config
         assert config.family is not None
-        assert config.task is not None
         add_import_folder(source_folder(config))
         for index, reference in enumerate(config.effects):
             register_effect(load_attribute(reference, where=f"effects.{index}"))
-        family = load_family(config.family, source_folder(config))
-        return family, load_task(config.task, source_folder(config)), self.settings()
+        return load_family(config.family, source_folder(config))
 
     def settings(self) -> TrainingSettings:
         """Return the training room's settings."""
@@ -180,7 +196,7 @@ class FamilyObjective:
                 raise SpaceError(
                     "nothing reads it", where=f"space.{name}", expected=expected, fix=did_you_mean(name, known)
                 )
-        for name, value in self._fixed.items():
+        for name, value in self.fixed.items():
             if name not in known:
                 raise ConfigError(
                     "nothing reads it",
@@ -209,13 +225,14 @@ class FamilyObjective:
             )
 
     @property
-    def _fixed(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, Any]:
+        """Hyperparameters that the family's options fix."""
         return self.config.family.options if self.config.family else {}
 
     def _points(self) -> list[dict[str, ParamValue]]:
         ends = [self.space.decode([end] * len(self.space)) for end in (0.0, 1.0)]
         points = [*ends, *self.space.sample(_PREFLIGHT_POINTS, seed=0)]
-        return [{**self._fixed, **self.space.active(point)} for point in points]
+        return [{**self.fixed, **self.space.active(point)} for point in points]
 
 
 @dataclass(frozen=True, slots=True)

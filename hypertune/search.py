@@ -28,6 +28,7 @@ from hypertune.driver.recovery import recover, requeue
 from hypertune.driver.signals import stopped_by_signals
 from hypertune.driver.study_store import StudyStore, open_storage, storage_errors
 from hypertune.errors import ConfigError, HypertuneError, StorageError
+from hypertune.many_tasks import findings
 from hypertune.objectives import BestModel, FamilyObjective
 from hypertune.provenance import git_commit, versions
 from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
@@ -296,7 +297,9 @@ class _Run:
                 result = _result(
                     config, plan.name, self.folder.path, self.store.trials(), finished=finished, tags=info.tags
                 )
-                content = result.to_json()
+                content = {**result.to_json(), **findings(self.store.study, config)}
+                if "certificate" in content and not self.quiet:
+                    console.note(_certified(content["certificate"]))
                 self.folder.write_json(self.folder.result, content)
                 best = result.best
                 emit(StudyClosed(time.time(), finished, None if best is None else best.number, content))
@@ -330,8 +333,8 @@ class _Run:
     def _info(self) -> StudyInfo:
         config = self.plan.config
         what = {"objective": config.objective} if config.objective else {}
-        if config.family is not None and config.task is not None:
-            what = {"family": config.family.name, "task": config.task.name}
+        if config.family is not None:
+            what = {"family": config.family.name, "task": _task_name(config)}
         tags = {
             "study_id": self.study_id,
             "sampler": config.sampler.name,
@@ -364,9 +367,7 @@ def _read(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> C
 
 
 def _plan(config: Config, space: SearchSpace, *, name: str | None = None, storage: str | None = None) -> Plan:
-    what = (
-        config.objective or f"{config.family.name if config.family else ''}-{config.task.name if config.task else ''}"
-    )
+    what = config.objective or f"{config.family.name if config.family else ''}-{_task_name(config)}"
     what = what.replace(":", ".").replace("/", "-")
     name = name or config.study.name or f"{what}-{datetime.now():%Y%m%d-%H%M%S}"
     root = Path(config.study.folder).resolve()
@@ -386,6 +387,19 @@ def _plan(config: Config, space: SearchSpace, *, name: str | None = None, storag
         family=config.family,
     )
     return Plan(resolved, space, name, root / name, _absolute(storage), uri and _absolute(uri), experiment)
+
+
+def _task_name(config: Config) -> str:
+    if config.tasks is not None:
+        return config.tasks.name or f"{len(config.tasks.items)}-tasks"
+    return config.task.name if config.task else ""
+
+
+def _certified(certificate: Mapping[str, Any]) -> str:
+    return (
+        f"certificate: with probability {1 - certificate['delta']:g} the best candidate's mean utility on new tasks is "
+        f"at least {certificate['value']:.3g}; it was {certificate['estimate']:.3g} on {certificate['n']}"
+    )
 
 
 def _absolute(uri: str) -> str:

@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler
 
 from hypertune.config import Config
 from hypertune.errors import ConfigError
+from hypertune.many_tasks import ManyTasksObjective
 from hypertune.objectives import FamilyObjective, UserObjective, load_family, source_folder
 from hypertune.registry import add_import_folder, load
 from hypertune.runners.contract import MakeObjective, Runner
@@ -96,5 +97,7 @@ def make_objective(config: Config, space: SearchSpace) -> MakeObjective:
     if config.objective is not None:
         return UserObjective(config.objective, source_folder(config))
     add_import_folder(source_folder(config))
+    if config.tasks is not None:
+        return ManyTasksObjective(config, space)
     sampler = load("sampler", config.sampler.name, where="sampler")
     return FamilyObjective(config, space, self_tuning=bool(getattr(sampler, "self_tuning", False)))

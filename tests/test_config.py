@@ -174,3 +174,19 @@ tracking: {uri: "sqlite:///runs/mlflow.db", experiment: phnn-digits}
 """
     config = Config.from_mapping(parse_value(text, where="x"))
     assert config.runner.options == {"workers": 2}
+
+
+def test_many_tasks_take_three_forms_and_keep_them():
+    base = {"family": "mlp", "sampler": "data_driven", "pruner": "racing"}
+    for tasks in (
+        "my_module:tasks",
+        ["wine", {"name": "digits", "n_train": 100}],
+        {"name": "my_module:tasks", "count": 20, "hold_out": 5, "noise": 0.3},
+    ):
+        config = Config.from_mapping({**base, "tasks": tasks})
+        assert Config.from_mapping(config.to_mapping()) == config
+        jsonschema.validate({**base, "tasks": tasks}, json_schema())
+    assert config.tasks.options == {"noise": 0.3}
+    changed = Config.from_mapping({**base, "tasks": "my_module:tasks"}, ["tasks.count=7"])
+    assert (changed.tasks.name, changed.tasks.count) == ("my_module:tasks", 7)
+    assert changed.fingerprint() != Config.from_mapping({**base, "tasks": "my_module:tasks"}).fingerprint()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-__all__ = ["STNSampler"]
+__all__ = ["DataDrivenSampler", "RacingPruner", "STNSampler", "race_tasks"]
+
+_MODULES = {
+    "DataDrivenSampler": "data_driven",
+    "RacingPruner": "pruners.racing",
+    "STNSampler": "stn",
+    "race_tasks": "_interleave",
+}
 
 
 def __getattr__(name: str) -> Any:
     # On first use, so that naming a sampler costs nothing.
-    if name == "STNSampler":
-        from hypertune.samplers.stn import STNSampler
-
-        return STNSampler
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"hypertune.samplers.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'hypertune.samplers' has no attribute {name!r}")

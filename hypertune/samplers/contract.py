@@ -130,7 +130,7 @@ def as_pruner(candidate: Any, *, epochs: int, options: Mapping[str, Any]) -> Bas
     return built
 
 
-def _call(candidate: Any, where: str, *args: Any, **keywords: Any) -> Any:
+def _call(candidate: Any, where: str, /, *args: Any, **keywords: Any) -> Any:
     if not callable(candidate):
         raise ConfigError(
             f"not a {where}", where=where, given=candidate, expected=f"an Optuna {where} class", fix="name the class"

@@ -10,6 +10,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 
 from hypertune import registry
 from hypertune.samplers.contract import as_sampler
+from hypertune.samplers.data_driven import DataDrivenSampler
 from hypertune.samplers.stn import STNSampler
 from hypertune.space import SearchSpace
 
@@ -41,3 +42,14 @@ class TestSTNSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySa
     @pytest.fixture(params=[(), ("x", "x0", "a")], ids=["plain", "self-tuned"])
     def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
         return lambda: STNSampler(self_tuned=request.param, seed=0, n_startup=1)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:The distribution is specified by:UserWarning")
+@pytest.mark.filterwarnings("ignore:Inconsistent parameter values for distribution:UserWarning")
+class TestDataDrivenSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    """The one for many tasks, without a space, in its design and beyond."""
+
+    @pytest.fixture(params=[2, 16], ids=["refines", "designs"])
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
+        return lambda: DataDrivenSampler(seed=0, candidates=request.param)

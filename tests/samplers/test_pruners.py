@@ -6,12 +6,14 @@ import pytest
 from hypertune import registry
 from hypertune.errors import ConfigError
 from hypertune.samplers.contract import as_pruner
+from hypertune.samplers.pruners.racing import RacingPruner
 
 EXPECTED = {
     "none": optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
     "hyperband": optuna.pruners.HyperbandPruner,
     "wilcoxon": optuna.pruners.WilcoxonPruner,
+    "racing": RacingPruner,
     "patient": optuna.pruners.PatientPruner,
 }
 
