@@ -33,7 +33,7 @@ def killed(storage, *, flushed, told):
     )
     journal = []
     for number in range(3):
-        trial = store.ask(SPACE.distributions)
+        trial = store.ask(SPACE)
         trial.set_user_attr(SEED, 70 + number)
         journal.append(Started(number, 10.0 + number, dict(trial.params), 70 + number))
         if number < flushed:
@@ -61,7 +61,7 @@ def test_nothing_is_lost_wherever_the_driver_died(storage, flushed, told):
     # The interrupted ones come again first, with their parameters and seeds.
     assert requeue(store) == list(range(told, 3))
     for number in range(told, 3):
-        trial = store.ask(SPACE.distributions)
+        trial = store.ask(SPACE)
         assert trial.params == params[number]
         assert (trial.user_attrs[RETRY_OF], trial.user_attrs[SEED]) == (number, 70 + number)
 
@@ -79,7 +79,7 @@ def test_a_driver_killed_again_before_repeating_queues_each_trial_once(storage):
     journal += recover(storage, "s", journal, SPACE.distributions)
     store = store_of(storage)
     assert requeue(store) == [0, 1, 2]
-    first = store.ask(SPACE.distributions)
+    first = store.ask(SPACE)
     store.flush()  # and killed: trial 3 repeats trial 0; 1 and 2 were only queued in memory
     journal.append(Started(first.number, 30.0, dict(first.params), 70, retry_of=0))
     missing = recover(storage, "s", journal, SPACE.distributions)
@@ -106,10 +106,10 @@ def test_what_the_journal_lacks_is_told_from_the_storage(storage):
         storage, "s", "minimize", optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
     )
     for number, state in enumerate([TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]):
-        trial = store.ask(SPACE.distributions)
+        trial = store.ask(SPACE)
         trial.set_user_attr(SEED, 1)
         store.tell(number, state, 0.5 if state is TrialState.COMPLETE else None)
-    store.ask(SPACE.distributions)
+    store.ask(SPACE)
     store.flush()
     missing = recover(storage, "s", [], SPACE.distributions)
     assert [(type(e).__name__, e.number) for e in missing] == [

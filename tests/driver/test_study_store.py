@@ -11,7 +11,6 @@ from hypertune.errors import StorageError
 from hypertune.space import SearchSpace
 
 SPACE = SearchSpace.from_mapping({"x": {"type": "float", "low": 0, "high": 1}, "c": {"choices": ["a", "b"]}})
-DISTRIBUTIONS = dict(SPACE.distributions)
 
 
 def create(url, sampler=None, pruner=None, name="s", direction="minimize"):
@@ -43,13 +42,13 @@ def same(live, stored):
 
 def test_the_durable_study_is_the_live_one_after_each_flush(url):
     store = create(url)
-    first = store.ask(DISTRIBUTIONS)
+    first = store.ask(SPACE)
     first.set_user_attr("a", 1)
     store.flush()
     same(store.trials(), durable(url))
     assert durable(url)[0].state is TrialState.RUNNING
     store.report(0, 0, 3.0)
-    second = store.ask(DISTRIBUTIONS)
+    second = store.ask(SPACE)
     store.flush()
     same(store.trials(), durable(url))
     store.report(0, 1, 2.0)
@@ -63,7 +62,7 @@ def test_the_durable_study_is_the_live_one_after_each_flush(url):
 def test_a_trial_that_begins_and_ends_between_flushes_is_whole(url):
     store = create(url)
     for value in (3.0, 1.0, 2.0):
-        trial = store.ask(DISTRIBUTIONS)
+        trial = store.ask(SPACE)
         store.report(trial.number, 0, value + 1)
         store.tell(trial.number, TrialState.COMPLETE, value, {"v": value})
     assert durable(url) == []
@@ -74,7 +73,7 @@ def test_a_trial_that_begins_and_ends_between_flushes_is_whole(url):
 
 def test_a_pruned_trial_keeps_its_last_value(url):
     store = create(url)
-    store.ask(DISTRIBUTIONS)
+    store.ask(SPACE)
     store.report(0, 0, 5.0)
     store.report(0, 1, 4.0)
     store.tell(0, TrialState.PRUNED)
@@ -94,7 +93,7 @@ def test_what_samplers_keep_in_the_study_survives(url, sampler):
 
     def go(store, n):
         for _ in range(n):
-            trial = store.ask(space.distributions)
+            trial = store.ask(space)
             store.tell(trial.number, TrialState.COMPLETE, trial.params["x"] ** 2 + trial.params["y"])
 
     whole = create(url, build(), name="whole")
@@ -114,14 +113,14 @@ def test_what_samplers_keep_in_the_study_survives(url, sampler):
 
 def test_the_pruner_sees_reports_at_once(url):
     store = create(url, pruner=optuna.pruners.ThresholdPruner(upper=1.0))
-    store.ask(DISTRIBUTIONS)
+    store.ask(SPACE)
     assert store.report(0, 0, 0.5) is False
     assert store.report(0, 1, 1.5) is True
 
 
 def test_reporting_a_step_twice_is_silent(url):
     store = create(url)
-    store.ask(DISTRIBUTIONS)
+    store.ask(SPACE)
     store.report(0, 0, 0.5)
     store.report(0, 0, 0.7)
     assert store.trials()[0].intermediate_values == {0: 0.5}
@@ -132,7 +131,7 @@ def test_a_queued_trial_written_by_others_is_run_and_written_back(url):
     study = optuna.load_study(study_name="s", storage=url)
     study.enqueue_trial({"x": 0.25, "c": "b"})
     store = StudyStore(open_storage(url), "s", optuna.samplers.RandomSampler(seed=1), optuna.pruners.NopPruner())
-    trial = store.ask(DISTRIBUTIONS)
+    trial = store.ask(SPACE)
     assert trial.params == {"x": 0.25, "c": "b"}
     store.tell(0, TrialState.COMPLETE, 1.0)
     store.flush()
@@ -154,7 +153,7 @@ def test_a_second_study_of_that_name_is_refused(url):
 def test_another_writer_is_noticed(url):
     store = create(url)
     optuna.load_study(study_name="s", storage=url).ask()
-    store.ask(DISTRIBUTIONS)
+    store.ask(SPACE)
     with pytest.raises(StorageError, match="another process writes to this study"):
         store.flush()
 
