@@ -64,6 +64,8 @@ class Effect:
     """
 
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]]
+    takes_complex: ClassVar[bool] = False
+    """Whether `inputs` and `mix` also take complex inputs."""
 
     def problem(self, spec: TaskSpec) -> str | None:
         """Return why the effect makes no sense for a task, as one clause with what is expected; None when it does."""

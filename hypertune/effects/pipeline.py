@@ -76,12 +76,14 @@ class Effects:
                 left alone.
 
         Raises:
-            TrialError: The inputs are not floating point.
+            TrialError: The inputs are not floating point, or complex and an effect is not defined for such.
         """
         if not self._active:
             return TrainingBatch(x, y)
         changes = [entry for entry in self._active if _overrides(entry[0], "inputs") or _overrides(entry[0], "mix")]
-        if changes and not x.is_floating_point():
+        if changes and x.is_complex():
+            _check_complex(effect for effect, _ in changes)
+        elif changes and not x.is_floating_point():
             raise TrialError(
                 "augmentation needs floating-point inputs",
                 where="params",
@@ -162,6 +164,18 @@ def checked_losses(losses: object, targets: Tensor) -> Tensor:
             fix="use reduction='none', and average what one example has several of",
         )
     return losses
+
+
+def _check_complex(changes: Iterable[Effect]) -> None:
+    for effect in changes:
+        if not effect.takes_complex:
+            raise TrialError(
+                "it is not defined for complex inputs",
+                where=f"params.{next(iter(effect.hyperparameters))}",
+                given="complex inputs",
+                expected="real inputs",
+                fix=f"remove {', '.join(effect.hyperparameters)} from the space",
+            )
 
 
 def _own(effect: Effect, values: Mapping[str, Tensor | float]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from hypertune.errors import TaskError, did_you_mean
-from hypertune.records import TaskKind, TaskSpec
+from hypertune.records import InputType, TaskKind, TaskSpec
 from hypertune.tasks._coding import TargetCoding, fit_targets, inferred_kind
 from hypertune.tasks._inputs import input_tensor
 from hypertune.tasks._splits import split_indices
@@ -82,7 +82,8 @@ def as_task(candidate: Any, *, name: str) -> Task:
         coding = _coding(sources["train"], kind, output_size)
     splits = {split: _finished(source, coding, f"task.{split}") for split, source in sources.items()}
     shapes = {split: _input_shape(source) for split, source in sources.items()}
-    spec = TaskSpec(name, coding.kind, _common_shape(shapes, candidate.get("input_shape")), coding.output_size)
+    shape = _common_shape(shapes, candidate.get("input_shape"))
+    spec = TaskSpec(name, coding.kind, shape, coding.output_size, _input_type(sources))
     return Task(
         spec,
         splits["train"],
@@ -182,6 +183,24 @@ def _split(
 
 def _input_shape(source: _Pair | Stream) -> tuple[int, ...]:
     return tuple(source.x.shape[1:]) if isinstance(source, _Pair) else source.input_shape
+
+
+def _input_type(sources: Mapping[str, _Pair | Stream]) -> InputType:
+    """Return complex64 when the inputs are complex, in all splits or in none."""
+    is_complex = {
+        split: source.x.is_complex() if isinstance(source, _Pair) else source.is_complex
+        for split, source in sources.items()
+    }
+    for split, found in is_complex.items():
+        if found != is_complex["train"]:
+            raise TaskError(
+                "inputs differ in type from the training split",
+                where=f"task.{split}",
+                given="complex numbers" if found else "real numbers",
+                expected="complex numbers" if is_complex["train"] else "real numbers",
+                fix="prepare every split in the same way",
+            )
+    return "complex64" if is_complex["train"] else "float32"
 
 
 def _common_shape(shapes: Mapping[str, tuple[int, ...]], given: Any) -> tuple[int, ...]:

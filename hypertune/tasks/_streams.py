@@ -27,11 +27,13 @@ class Stream:
         split: What the training loop iterates.
         input_shape: Shape of one input.
         targets: The first targets, as `target_array` returns them.
+        is_complex: Whether the inputs are complex.
     """
 
     split: Dataset[Any] | DataLoader[Any]
     input_shape: tuple[int, ...]
     targets: Any
+    is_complex: bool = False
 
 
 def read_stream(source: Dataset[Any] | DataLoader[Any], where: str) -> Stream:
@@ -72,7 +74,8 @@ def read_stream(source: Dataset[Any] | DataLoader[Any], where: str) -> Stream:
             expected="(features,) or (channels, ...) per example",
             fix="for a single feature return x[None]",
         )
-    return Stream(source, shape, targets)
+    is_complex = x.is_complex() if isinstance(x, Tensor) else np.iscomplexobj(x)
+    return Stream(source, shape, targets, bool(is_complex))
 
 
 def count_classes(source: Dataset[Any] | DataLoader[Any]) -> int:

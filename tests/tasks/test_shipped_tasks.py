@@ -56,7 +56,7 @@ def test_is_a_consistent_task(tasks, name):
     for split in (task.train, task.val, task.test):
         assert isinstance(split, TensorSplit)
         assert split.x.shape == (len(split), *task.spec.input_shape)
-        assert split.x.dtype == torch.float32
+        assert split.x.dtype == getattr(torch, task.spec.dtype)
         assert torch.isfinite(split.x).all()
         if task.spec.kind == "classification":
             assert split.y.dtype == torch.int64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -14,7 +14,11 @@ __all__ = ["AssembledLayer", "AssembledResponse"]
 
 @runtime_checkable
 class AssembledLayer(Protocol):
-    """A layer, linear in its input, that offers what a best response of it needs to know."""
+    """A layer that offers what a best response of it needs to know.
+
+    Its outputs without bias are linear in its input, unless it has an attribute ``linear_in_input`` that says no, as a
+    normalization does.
+    """
 
     def response_units(self) -> tuple[str, int, int, Tensor]:
         """Return which parameter carries the output units.
@@ -31,6 +35,9 @@ class AssembledResponse(WeightedResponse):
 
     With hypercomplex multiplication ``W = sum_i A_i kron F_i`` the gates belong to the rows of F, each shared by the n
     components of one hypercomplex output: only then is w(h) hypercomplex again, and can be deployed as a plain layer.
+
+    A layer that is not linear in its input, a normalization, is scaled whatever the rank: another direction would need
+    another pass, which would count in its running statistics.
     """
 
     def __init__(self, layer: nn.Module, context: Context, *, size: int, rank: int, path: str) -> None:
@@ -41,7 +48,7 @@ class AssembledResponse(WeightedResponse):
             layer,
             context,
             size=size,
-            rank=rank,
+            rank=rank if _linear_in_input(layer) else 0,
             path=path,
             units=weight.shape[self._axis],
             feature_axis=feature_axis,
@@ -58,3 +65,12 @@ class AssembledResponse(WeightedResponse):
     def unit_sums(self, weight: Tensor) -> Tensor:
         """Sum over all axes but that of the units."""
         return weight.movedim(self._axis, 0).flatten(1).sum(dim=1)
+
+    def _carried(self, *args: Any, **keywords: Any) -> Tensor:
+        if _linear_in_input(self.plain):
+            return super()._carried(*args, **keywords)
+        return self._call({}, *args, **keywords)
+
+
+def _linear_in_input(layer: nn.Module) -> bool:
+    return bool(getattr(layer, "linear_in_input", True))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from hypertune.hypernets.context import Context
 from hypertune.hypernets.layers._choose import response_layer
@@ -89,7 +88,7 @@ def _named(layer: nn.Module) -> list[tuple[str, Tensor]]:
 def gate_of_entry(layer: nn.Module, weight: Tensor) -> Tensor:
     """Return which gate each entry of the weight has, by definition of the layer."""
     index = torch.zeros(weight.shape, dtype=torch.long)
-    if isinstance(layer, _ConvTransposeNd):
+    if getattr(layer, "transposed", False):
         per_group = layer.in_channels // layer.groups
         for i in range(weight.shape[0]):
             for j in range(weight.shape[1]):
