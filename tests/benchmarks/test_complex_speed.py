@@ -93,7 +93,7 @@ def _step(module: nn.Module, shape: tuple[int, ...]) -> Callable[[], object]:
 
 
 def _timed(steps: Mapping[str, Callable[[], object]]) -> StepTimes:
-    return interleaved(steps, rounds=15, repeats=2, warmup=2, clock=time.process_time)["ours"]
+    return interleaved(steps, rounds=25, repeats=2, warmup=3, clock=time.process_time)["ours"]
 
 
 def _printed(title: str, cost: StepTimes) -> float:
