@@ -183,7 +183,7 @@ class SearchSpace:
         one that it depends on only the choices are left that let it.
 
         Raises:
-            SpaceError: Nothing is left.
+            SpaceError: Nothing is left, or two of the given values exclude each other.
         """
         conditions: dict[str, Condition] = {}
         distributions = dict(self.distributions)
@@ -193,6 +193,14 @@ class SearchSpace:
                 known = distributions[parent]
                 if isinstance(known, CategoricalDistribution):
                     left = [choice for choice in known.choices if holds({parent: values}, {parent: choice})]
+                    if not left:
+                        raise SpaceError(
+                            "fixed hyperparameters that cannot exist together",
+                            where=f"space.{name}.when.{parent}",
+                            given=", ".join(f"{fixed}={params[fixed]!r}" for fixed in existing if fixed in params),
+                            expected=f"{parent} to have one value for all of them",
+                            fix="fix one of them less",
+                        )
                     distributions[parent] = CategoricalDistribution(left)
                 if parent in self.conditions and parent not in existing:
                     existing.append(parent)

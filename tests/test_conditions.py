@@ -101,6 +101,15 @@ def test_fixing_a_parent_settles_conditions(space):
     assert heavy.distributions["optimizer"].choices == ("sgd",)
     both = space.with_fixed({"optimizer": "sgd", "depth": 2, "gain": 0.3})
     assert set(both.names) == {"nesterov", "momentum_kind", "lr"}
+    with pytest.raises(SpaceError, match="space.b.when.kind: fixed hyperparameters that cannot exist together"):
+        SearchSpace.from_mapping(
+            {
+                "kind": {"choices": ["x", "y"]},
+                "a": {"choices": [1, 2], "when": {"kind": "x"}},
+                "b": {"choices": [1, 2], "when": {"kind": "y"}},
+                "c": {"choices": [1, 2]},
+            }
+        ).with_fixed({"a": 1, "b": 2})
     with pytest.raises(SpaceError, match="empty"):
         space.with_fixed({"optimizer": "adam", "depth": 1, "lr": 0.3})
 

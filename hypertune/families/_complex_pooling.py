@@ -31,7 +31,23 @@ _ADAPTIVE: dict[int, Pool] = {
 }
 
 
-class ComplexMaxPool(nn.Module):
+class _Windows(nn.Module):
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] | None = None,
+        padding: int | tuple[int, ...] = 0,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.padding = kernel_size, padding
+        self.stride = kernel_size if stride is None else stride
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as ``print(module)`` shows them."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class ComplexMaxPool(_Windows):
     """Keep the entry of largest modulus in each window, with its phase ([Guberman2016] section 3.2).
 
     Args:
@@ -40,16 +56,6 @@ class ComplexMaxPool(nn.Module):
         padding: Cells of modulus 0 on both sides, at most half a window.
     """
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] | None = None,
-        padding: int | tuple[int, ...] = 0,
-    ) -> None:
-        super().__init__()
-        self.kernel_size, self.padding = kernel_size, padding
-        self.stride = kernel_size if stride is None else stride
-
     def forward(self, x: Tensor) -> Tensor:
         """Map complex ``(batch, channels, *space)``, one to three axes of space, to ``(batch, channels, *less)``."""
         _check(x, "ComplexMaxPool")
@@ -57,12 +63,8 @@ class ComplexMaxPool(nn.Module):
             largest, index = _MAXIMUM[x.dim() - 2](x.abs(), self.kernel_size, self.stride, self.padding)
         return x.flatten(2).gather(2, index.flatten(2)).reshape(largest.shape)
 
-    def extra_repr(self) -> str:
-        """Return the sizes, as ``print(module)`` shows them."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
-
-class ComplexAvgPool(nn.Module):
+class ComplexAvgPool(_Windows):
     """Average each window: a mean of complex numbers, so opposite phases cancel.
 
     Args:
@@ -71,26 +73,12 @@ class ComplexAvgPool(nn.Module):
         padding: Zeros on both sides, counted in the mean as in ``nn.AvgPool2d``.
     """
 
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] | None = None,
-        padding: int | tuple[int, ...] = 0,
-    ) -> None:
-        super().__init__()
-        self.kernel_size, self.padding = kernel_size, padding
-        self.stride = kernel_size if stride is None else stride
-
     def forward(self, x: Tensor) -> Tensor:
         """Map complex ``(batch, channels, *space)``, one to three axes of space, to ``(batch, channels, *less)``."""
         _check(x, "ComplexAvgPool")
         pool = _AVERAGE[x.dim() - 2]
         real, imag = (pool(part, self.kernel_size, self.stride, self.padding) for part in (x.real, x.imag))
         return torch.complex(real, imag)
-
-    def extra_repr(self) -> str:
-        """Return the sizes, as ``print(module)`` shows them."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class ComplexAdaptiveAvgPool(nn.Module):

@@ -104,8 +104,45 @@ def strides(space: Sequence[int]) -> tuple[int, ...]:
     return tuple(2 if size >= _SMALLEST_HALVED else 1 for size in space)
 
 
-class BasicBlock(nn.Module):
-    """Two convolutions and a shortcut, which is the identity where the shape allows ([He2016] fig. 5 left).
+class ResidualSum(nn.Module):
+    """Some layers and a shortcut beside them, which is the identity where the shape allows; then the activation.
+
+    Args:
+        residual: The layers.
+        convolution: Makes the shortcut's convolution.
+        norm: Makes the normalization of a number of channels.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: Stride of the layers on each axis.
+        activation: Name of the activation.
+    """
+
+    def __init__(
+        self,
+        residual: nn.Module,
+        convolution: Convolution,
+        norm: Callable[[int], nn.Module],
+        inputs: int,
+        outputs: int,
+        stride: tuple[int, ...],
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        same = inputs == outputs and max(stride) == 1
+        self.shortcut: nn.Module = (
+            nn.Identity() if same else nn.Sequential(convolution(inputs, outputs, 1, stride), norm(outputs))
+        )
+        self.activation = activation_module(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, inputs, *space)`` to ``(batch, outputs, *space')``."""
+        outputs: Tensor = self.activation(self.residual(x) + self.shortcut(x))
+        return outputs
+
+
+class BasicBlock(ResidualSum):
+    """Two convolutions and a shortcut ([He2016] fig. 5 left).
 
     Args:
         convolution: Makes the convolutions, the shortcut's included.
@@ -127,21 +164,11 @@ class BasicBlock(nn.Module):
         stride: tuple[int, ...],
         activation: str,
     ) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
+        residual = nn.Sequential(
             convolution(inputs, outputs, kernel_size, stride),
             norm(outputs),
             activation_module(activation),
             convolution(outputs, outputs, kernel_size, (1,) * len(stride)),
             norm(outputs),
         )
-        same = inputs == outputs and max(stride) == 1
-        self.shortcut: nn.Module = (
-            nn.Identity() if same else nn.Sequential(convolution(inputs, outputs, 1, stride), norm(outputs))
-        )
-        self.activation = activation_module(activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, inputs, *space)`` to ``(batch, outputs, *space')``."""
-        outputs: Tensor = self.activation(self.residual(x) + self.shortcut(x))
-        return outputs
+        super().__init__(residual, convolution, norm, inputs, outputs, stride, activation)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from hypertune.families._activations import activation_module
-from hypertune.families._residual import BasicBlock, Convolution, batch_norm, plain_convolution, strides
+from hypertune.families._residual import BasicBlock, Convolution, ResidualSum, batch_norm, plain_convolution, strides
 from hypertune.records import TaskSpec
 
 __all__ = ["RESNETS", "ResNet"]
@@ -86,7 +86,7 @@ class ResNet(nn.Module):
         return outputs
 
 
-class _Bottleneck(nn.Module):
+class _Bottleneck(ResidualSum):
     """A convolution over space between two over channels, at a quarter of the channels ([He2016] fig. 5 right)."""
 
     def __init__(
@@ -99,9 +99,8 @@ class _Bottleneck(nn.Module):
         stride: tuple[int, ...],
         activation: str,
     ) -> None:
-        super().__init__()
         outputs, ones = inner * _EXPANSION, (1,) * len(stride)
-        self.residual = nn.Sequential(
+        residual = nn.Sequential(
             convolution(inputs, inner, 1, ones),
             norm(inner),
             activation_module(activation),
@@ -111,12 +110,4 @@ class _Bottleneck(nn.Module):
             convolution(inner, outputs, 1, ones),
             norm(outputs),
         )
-        same = inputs == outputs and max(stride) == 1
-        self.shortcut: nn.Module = (
-            nn.Identity() if same else nn.Sequential(convolution(inputs, outputs, 1, stride), norm(outputs))
-        )
-        self.activation = activation_module(activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.activation(self.residual(x) + self.shortcut(x))
-        return outputs
+        super().__init__(residual, convolution, norm, inputs, outputs, stride, activation)

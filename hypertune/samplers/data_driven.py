@@ -38,6 +38,7 @@ from hypertune.errors import BoundError, TaskError
 from hypertune.records import Certificate
 from hypertune.samplers._design import Design
 from hypertune.samplers._race import Race, refuted_by_others, utility_table
+from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
 
@@ -116,7 +117,7 @@ class DataDrivenSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Propose one candidate."""
-        _check_single_objective(study)
+        check_single_objective(study, self)
         if not search_space:
             return {}
         trials = [t for t in study._get_trials(deepcopy=False, use_cache=True) if t.number != trial.number]
@@ -132,7 +133,7 @@ class DataDrivenSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Sample a hyperparameter that is not in the space, or a conditional one."""
-        _check_single_objective(study)
+        check_single_objective(study, self)
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
@@ -270,8 +271,3 @@ def _means(table: NDArray[np.float64]) -> NDArray[np.float64]:
     there = ~np.isnan(table)
     means: NDArray[np.float64] = np.where(there, table, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     return means
-
-
-def _check_single_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError("DataDrivenSampler optimizes a single objective; the study has several")

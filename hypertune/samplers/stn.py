@@ -21,6 +21,7 @@ from hypertune.errors import ConfigError
 from hypertune.samplers._expected_improvement import most_promising, normal_scores
 from hypertune.samplers._features import features
 from hypertune.samplers._history import History
+from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
 
@@ -117,7 +118,7 @@ class STNSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Propose the hyperparameters of one trial."""
-        _check_single_objective(study)
+        check_single_objective(study, self)
         if not search_space:
             return {}
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
@@ -129,7 +130,7 @@ class STNSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Sample a conditional hyperparameter."""
-        _check_single_objective(study)
+        check_single_objective(study, self)
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -229,11 +230,6 @@ def stn(space: SearchSpace, *, seed: int, resumed_at: int = 0, **options: Any) -
 
 stn.self_tuning = True  # type: ignore[attr-defined]  # its trials tune themselves unless the config says otherwise
 SAMPLER = stn
-
-
-def _check_single_objective(study: Study) -> None:
-    if len(study.directions) > 1:
-        raise ValueError("STNSampler optimizes a single objective; the study has several")
 
 
 def _wrong(option: str, value: object, expected: str) -> ConfigError:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hypertune.errors import TaskError
 
-__all__ = ["SplitIndices", "split_indices"]
+__all__ = ["SplitIndices", "check_whole", "split_indices"]
 
 _HELD_OUT = 0.2
 
@@ -58,13 +58,7 @@ def split_indices(
     ):
         if value is None and name != "split_seed":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise TaskError(
-                "not a size" if low else "not a seed",
-                where=f"task.{name}",
-                given=value,
-                expected=f"a whole number of at least {low}",
-            )
+        check_whole(name, value, low)
     held_out = max(1, round(_HELD_OUT * n))
     val = held_out if n_val is None else n_val
     test = held_out if n_test is None else n_test
@@ -94,3 +88,18 @@ def _order(n: int, classes: NDArray[np.int64] | None, generator: np.random.Gener
         members = np.flatnonzero(shuffled == label)
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
     return order[np.argsort(position, kind="stable")]
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Refuse what is no size (``low`` 1) or seed (``low`` 0).
+
+    Raises:
+        TaskError: It is no whole number of at least ``low``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
+        raise TaskError(
+            "not a size" if low else "not a seed",
+            where=f"task.{name}",
+            given=value,
+            expected=f"a whole number of at least {low}",
+        )

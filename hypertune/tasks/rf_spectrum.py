@@ -20,6 +20,7 @@ from hypertune.errors import TaskError, did_you_mean
 from hypertune.records import TaskSpec
 from hypertune.tasks._radio_signals import MODULATIONS, multipath, signal
 from hypertune.tasks._spectrum_losses import SpectrumFocalLoss, bin_accuracy, complex_plane_iou, spectrum_iou
+from hypertune.tasks._splits import check_whole
 from hypertune.tasks.contract import Task, TensorSplit
 
 __all__ = [
@@ -80,7 +81,7 @@ def rf_spectrum(
         ("length", length, 64),
         ("max_signals", max_signals, 1),
     ):
-        _check_whole(name, value, low)
+        check_whole(name, value, low)
     _check_number("snr_low", snr_low, -math.inf, snr_high)
     _check_number("snr_high", snr_high, snr_low, math.inf)
     _check_number("frequency_offset", frequency_offset, 0, length / 4)
@@ -154,16 +155,6 @@ def _known(modulations: object) -> tuple[str, ...]:
                 f"unknown modulation {name!r}", where="task.modulations", fix=did_you_mean(name, MODULATIONS)
             )
     return tuple(modulations)
-
-
-def _check_whole(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise TaskError(
-            "not a size" if low else "not a seed",
-            where=f"task.{name}",
-            given=value,
-            expected=f"a whole number of at least {low}",
-        )
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:

@@ -184,8 +184,11 @@ def _seeded(loader: DataLoader[Any], seed: int | None) -> DataLoader[Any]:
     return loader
 
 
+_SINGLE = {torch.float64: torch.float32, torch.complex128: torch.complex64}
+
+
 def _convert(pair: tuple[Tensor, ...]) -> Batch:
-    x, y = (part.float() if part.dtype == torch.float64 else part for part in pair)
+    x, y = (part.to(_SINGLE.get(part.dtype, part.dtype)) for part in pair)
     integer = not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
     return x, y.long() if integer else y
 

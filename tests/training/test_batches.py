@@ -192,3 +192,10 @@ def test_first_batch_of_a_stream(streamed: Split) -> None:
 def test_first_batch_of_nothing(split: Split) -> None:
     with pytest.raises(TaskError, match="no examples"):
         first_batch(split, batch_size=2)
+
+
+def test_double_precision_of_a_dataset_becomes_single():
+    for given, wanted in ((torch.float64, torch.float32), (torch.complex128, torch.complex64)):
+        pairs = [(torch.zeros(3, dtype=given), index) for index in range(4)]
+        for x, y in make_batches(pairs, batch_size=2, device="cpu"):
+            assert (x.dtype, y.dtype) == (wanted, torch.int64)
