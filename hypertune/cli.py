@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from hypertune.errors import HypertuneError
+from hypertune.records import EXAMPLES, STANDARD_ERROR
 
 if TYPE_CHECKING:
     from hypertune.reporting.result import StudyResult
@@ -264,8 +265,9 @@ def _print_best(result: StudyResult) -> None:
     typer.echo(f"\n{result.name}: {counts}")
     typer.echo(f"best trial {best.number}: {result.metric} {best.value:.6g}")
     for name, value in best.metrics.items():
-        if name.startswith(("test/", "hold_out/")):
-            typer.echo(f"  {name} {value:.6g}")
+        if name.startswith(("test/", "hold_out/")) and not name.endswith((f"/{EXAMPLES}", STANDARD_ERROR)):
+            error = best.metrics.get(f"{name}{STANDARD_ERROR}")
+            typer.echo(f"  {name} {value:.6g}" + (f" (standard error {error:.2g})" if error is not None else ""))
     for name, param in best.params.items():
         tuned = f" -> {best.tuned[name]:.6g}" if name in best.tuned else ""
         shown = f"{param:.6g}" if isinstance(param, float) else str(param)

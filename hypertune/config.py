@@ -133,6 +133,7 @@ class TrialConfig(_Section):
     patience: int | None = Field(None, ge=1, description="Epochs without a better metric after which to stop.")
     grad_clip: float | None = Field(None, gt=0, description="Largest global gradient norm.")
     deterministic: bool = Field(False, description="Ask torch for deterministic algorithms.")
+    reserve: float = Field(0.0, ge=0, lt=1, description="Share of validation that chooses nothing and certifies.")
     keep_checkpoints: Literal["best", "all", "none"] = Field("best", description="Which trials' weights stay on disk.")
     state_seconds: float | None = Field(
         60.0, ge=0, description="Seconds between saved states that an interrupted trial continues from; null: never."

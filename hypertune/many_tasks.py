@@ -10,6 +10,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hypertune.bounds.betting import hold_out_certificate
 from hypertune.config import Config
 from hypertune.errors import BoundError, ConfigError, HypertuneError, SpaceError, TaskError, TrialError
 from hypertune.objectives import FamilyObjective, source_folder
-from hypertune.records import Assignment, Cost, TrialResult
+from hypertune.records import EXAMPLES, STANDARD_ERROR, Assignment, Cost, TrialResult
 from hypertune.space import SearchSpace
 from hypertune.task_source import TaskSource, open_tasks
 from hypertune.training.trial import Diverged, Objective, Trial, TrialPruned
@@ -65,7 +66,7 @@ class ManyTasksObjective:
         """
         config, single = self.config, FamilyObjective(self.config, self.space)
         assert config.tasks is not None
-        family, settings = single.load_family(), replace(single.settings(), state_seconds=None)
+        family, settings = single.load_family(), replace(single.settings(), state_seconds=None, reserve=0.0)
         tasks = open_tasks(config.tasks, source_folder(config), seed=config.study.seed)
         first = tasks.get(0)
         if first is None or tasks.get(1) is None:
@@ -77,6 +78,15 @@ class ManyTasksObjective:
             return _Candidate(trial, config, self.space, family, settings, tasks).run()
 
         return objective
+
+    @property
+    def folder(self) -> Path:
+        """Folder that the user's modules and relative paths start from."""
+        return source_folder(self.config)
+
+    def moved(self, folder: Path) -> ManyTasksObjective:
+        """Return the recipe for a machine where that folder is another one."""
+        return replace(self, config=self.config.replace(source=str(folder)))
 
 
 class _Candidate:
@@ -150,7 +160,10 @@ class _Candidate:
             if self._config.trial.keep_checkpoints != "all":
                 shutil.rmtree(folder, ignore_errors=True)
         self._pay(result.cost)
-        return {**result.metrics, self._metric: result.value}
+        # How far the mean over one task's examples can be trusted says nothing about other tasks.
+        of_examples = (f"/{EXAMPLES}", STANDARD_ERROR)
+        metrics = {name: value for name, value in result.metrics.items() if not name.endswith(of_examples)}
+        return {**metrics, self._metric: result.value}
 
     def _hold_out(self, start: int) -> dict[str, float]:
         config = self._config.tasks

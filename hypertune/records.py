@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "EXAMPLES",
+    "STANDARD_ERROR",
     "TRIAL_STATE",
     "TUNED",
     "Assignment",
@@ -38,6 +40,12 @@ TRIAL_STATE = "state.pt"
 
 TUNED = "hypertune:tuned"
 """User attribute of an Optuna trial: where in-trial tuning ended, by name; how samplers learn of it."""
+
+EXAMPLES = "examples"
+"""Final metric of a split, such as ``val/examples``: how many examples its means were taken over."""
+
+STANDARD_ERROR = "_standard_error"
+"""End of a final metric's name, such as ``val/loss_standard_error``: standard error of that mean over the examples."""
 
 ParamValue: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, ParamValue]

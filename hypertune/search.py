@@ -34,6 +34,7 @@ from hypertune.provenance import git_commit, versions
 from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
 from hypertune.reporting.result import StudyResult
 from hypertune.run_folder import RunFolder
+from hypertune.selection_luck import selection_luck
 from hypertune.space import SearchSpace
 from hypertune.tracking.checkpoints import KeepBestCheckpoint
 from hypertune.tracking.console import Console
@@ -297,9 +298,16 @@ class _Run:
                 result = _result(
                     config, plan.name, self.folder.path, self.store.trials(), finished=finished, tags=info.tags
                 )
-                content = {**result.to_json(), **findings(self.store.study, config)}
+                content = {
+                    **result.to_json(),
+                    **findings(self.store.study, config),
+                    **selection_luck(self.store.study, result, config),
+                }
                 if "certificate" in content and not self.quiet:
                     console.note(_certified(content["certificate"]))
+                for said in (content.get("selection", {}).get(key) for key in ("statement", "advice")):
+                    if said and not self.quiet:
+                        console.note(said)
                 self.folder.write_json(self.folder.result, content)
                 best = result.best
                 emit(StudyClosed(time.time(), finished, None if best is None else best.number, content))

@@ -51,9 +51,19 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - _aligned(outputs, targets)).square().flatten(1).mean(dim=1)
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Share of examples whose largest logit is the right class, in [0, 1]; shapes as for `cross_entropy`."""
-    return (outputs.argmax(dim=1) == targets).to(outputs.dtype).mean()
+@dataclass(frozen=True, slots=True)
+class _Accuracy:
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the share of examples whose largest logit is the right class, in [0, 1]."""
+        return self.per_example(outputs, targets).to(outputs.dtype).mean()
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return whether each is, ``(batch,)`` bool."""
+        return outputs.argmax(dim=1) == targets
+
+
+accuracy: Metric = _Accuracy()
+"""Share of examples whose largest logit is the right class, in [0, 1]; shapes as for `cross_entropy`."""
 
 
 def r2(outputs: Tensor, targets: Tensor) -> Tensor:

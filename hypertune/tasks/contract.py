@@ -34,7 +34,11 @@ Split: TypeAlias = TensorSplit | Dataset[Any] | DataLoader[Any]
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets)`` -> ``(batch,)``, one loss per example."""
 Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""``metric(outputs, targets)`` over a whole split -> scalar."""
+"""``metric(outputs, targets)`` over a whole split -> scalar.
+
+One that is a mean over examples may also have ``metric.per_example(outputs, targets)`` -> ``(n,)``; what a study says
+of the luck in its choice then covers it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

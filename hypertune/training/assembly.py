@@ -22,7 +22,7 @@ from hypertune.hypernets.delta_stn import DeltaSTN
 from hypertune.hypernets.stn import STN
 from hypertune.records import Params, TaskSpec
 from hypertune.space import SearchSpace
-from hypertune.tasks.contract import Task
+from hypertune.tasks.contract import Split, Task
 from hypertune.training.batches import Batch, make_batches
 from hypertune.training.family_binding import bound_paths
 from hypertune.training.hyperparameters import HYPERPARAMETERS, TrainingHyperparameters, check_tuned_effects
@@ -35,7 +35,7 @@ from hypertune.training.seeds import derive_seed, seed_everything
 from hypertune.training.self_tuning import SelfTuningLearner
 from hypertune.training.self_tuning_settings import SelfTuningSettings
 from hypertune.training.settings import TrainingSettings
-from hypertune.training.tuning_split import split_validation
+from hypertune.training.tuning_split import reserve_validation, split_validation
 
 __all__ = ["EVALUATION_BATCH", "Assembly", "assemble"]
 
@@ -54,6 +54,7 @@ class Assembly:
         val: Batches to select on.
         evaluation_batch: Examples in a batch of an evaluation.
         schedule: Values of self-tuned hyperparameters by step; None when none is tuned.
+        reserved: The part of the validation split that has no part in any choice; None: nothing is reserved.
         untreated: Layers of a self-tuning trial's model that stay plain, with the reason.
     """
 
@@ -65,6 +66,7 @@ class Assembly:
     evaluation_batch: int
     schedule: Schedule | None
     untreated: Mapping[str, str] = field(default_factory=dict)
+    reserved: Split | None = None
 
 
 def assemble(
@@ -96,6 +98,10 @@ def assemble(
         FamilyError: The model does not build, or cannot respond.
         TaskError: The validation split is too small to tune and select on.
     """
+    reserved: Split | None = None
+    if settings.reserve:
+        reserved, selecting = reserve_validation(task, settings.reserve)
+        task = replace(task, val=selecting)
     tuning = settings.self_tuning
     hyperparameters = TrainingHyperparameters.from_params(params, task.spec, batch_size=settings.batch_size)
     seed_everything(derive_seed(seed, "model"))
@@ -124,7 +130,7 @@ def assemble(
         )
         val = make_batches(task.val, batch_size=evaluation_batch, device=device)
         schedules = _schedules((optimizer,), hyperparameters, settings)
-        return Assembly(model, plain, schedules, train, val, evaluation_batch, None)
+        return Assembly(model, plain, schedules, train, val, evaluation_batch, None, reserved=reserved)
 
     space = space and space.given(params)
     if space is None or not space.self_tuned:
@@ -160,7 +166,7 @@ def assemble(
             grad_clip=settings.grad_clip,
         )
         schedules = _schedules((optimizer,), hyperparameters, settings)
-        return Assembly(model, replay, schedules, train, val, evaluation_batch, schedule)
+        return Assembly(model, replay, schedules, train, val, evaluation_batch, schedule, reserved=reserved)
 
     response = replace(hyperparameters, lr=hyperparameters.lr * tuning.response_lr, weight_decay=0.0)
     kind = STN if tuning.algorithm == "stn" else partial(DeltaSTN, linearize=tuning.linearize)
@@ -193,7 +199,9 @@ def assemble(
     schedule = Schedule(tuned)
     learner = SelfTuningLearner(algorithm, tune, tuning, epochs=settings.epochs, schedule=schedule)
     schedules = _schedules(learner.optimizers, hyperparameters, settings)
-    return Assembly(model, learner, schedules, train, val, evaluation_batch, schedule, responding.untreated)
+    return Assembly(
+        model, learner, schedules, train, val, evaluation_batch, schedule, responding.untreated, reserved=reserved
+    )
 
 
 def _attached(

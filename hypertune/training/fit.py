@@ -12,7 +12,7 @@ import torch
 
 from hypertune.errors import HypertuneError, TaskError, TrialError, did_you_mean
 from hypertune.families.contract import Family
-from hypertune.records import TRIAL_STATE, Cost, Report, TrialResult
+from hypertune.records import EXAMPLES, STANDARD_ERROR, TRIAL_STATE, Cost, Report, TrialResult
 from hypertune.space import SearchSpace
 from hypertune.tasks.contract import Task
 from hypertune.training.assembly import Assembly, assemble
@@ -52,7 +52,8 @@ def fit(
     After each epoch ``train/loss`` (what was minimized: augmented inputs, smoothed labels, mean over the epoch),
     ``val/loss`` and ``val/<metric>`` are reported. The weights of the best epoch by the study metric are kept in
     memory; at the end they are written to ``best.pt`` in the trial's folder, and the test split is evaluated once, on
-    them. A trial that returns no result leaves no checkpoint.
+    them, as is the part of the validation split that ``settings.reserve`` keeps from every choice. A trial that returns
+    no result leaves no checkpoint.
 
     A self-tuning trial (``settings.self_tuning``) tunes on one part of the validation split and is evaluated and
     selected on the other; its reports carry the current hyperparameters, and ``schedule.csv`` has them by step.
@@ -71,8 +72,9 @@ def fit(
         space: The search space, for a self-tuning trial.
 
     Returns:
-        The study metric at the best epoch as ``value``; that epoch's metrics, the test metrics and ``best_epoch`` as
-        ``metrics``; the self-tuned hyperparameters at that epoch as ``tuned``; cost; path of the checkpoint.
+        The study metric at the best epoch as ``value``; that epoch's metrics, the test metrics, the number of examples
+        and the standard errors of the means over them, and ``best_epoch`` as ``metrics``; the self-tuned
+        hyperparameters at that epoch as ``tuned``; cost; path of the checkpoint.
 
     Raises:
         TrialPruned: The pruner wants it, or the loss became NaN or infinite after the first report.
@@ -139,6 +141,8 @@ class _Fit:
         self._stopping = EarlyStopping(settings.direction, settings.patience)
         self._best_weights: dict[str, Any] = {}
         self._best_metrics: dict[str, float] = {}
+        self._spread: dict[str, float] = {}
+        self._best_spread: dict[str, float] = {}
         self._best_tuned: dict[str, float] = {}
         self._reports: list[Report] = []
         self._epochs, self._steps = 0, 0
@@ -168,6 +172,7 @@ class _Fit:
             for schedule in self._parts.schedules:
                 schedule.step()
             metrics |= self._evaluated("val", learner.module, self._parts.val)
+            self._spread, metrics = _divided(metrics)
             if not math.isfinite(metrics["val/loss"]):
                 raise NonFiniteLoss("validation", metrics["val/loss"], self._steps)
         except NonFiniteLoss as error:
@@ -186,7 +191,7 @@ class _Fit:
         if self._stopping.update(epoch, value):
             # In memory: a file for each better epoch took a tenth of the time of a small network's training.
             self._best_weights = copy_weights(self._parts.learner.plain_state_dict())
-            self._best_metrics, self._best_tuned = metrics, tuned
+            self._best_metrics, self._best_spread, self._best_tuned = metrics, self._spread, tuned
 
     def _result(self) -> TrialResult:
         best_epoch = self._stopping.best_epoch
@@ -204,10 +209,11 @@ class _Fit:
             epoch=best_epoch,
             metrics=self._best_metrics,
         )
-        metrics = dict(self._best_metrics)
-        if self._task.test is not None:
-            test = make_batches(self._task.test, batch_size=self._parts.evaluation_batch, device=self._device)
-            metrics |= self._evaluated("test", model, test)
+        metrics = self._best_metrics | self._best_spread
+        for split, examples in (("reserved", self._parts.reserved), ("test", self._task.test)):
+            if examples is not None:
+                batches = make_batches(examples, batch_size=self._parts.evaluation_batch, device=self._device)
+                metrics |= self._evaluated(split, model, batches)
         if self._parts.schedule is not None:
             self._parts.schedule.save(trial.folder / _SCHEDULE)
         with contextlib.suppress(OSError):
@@ -221,7 +227,7 @@ class _Fit:
         )
 
     def _evaluated(self, split: str, module: torch.nn.Module, batches: Any) -> dict[str, float]:
-        results = evaluate(module, batches, self._task, self._precision)
+        results = evaluate(module, batches, self._task, self._precision, spread=True)
         return {f"{split}/{name}": value for name, value in results.items()}
 
     def _cost(self) -> Cost:
@@ -241,7 +247,7 @@ class _Fit:
                 "order": order_state(self._parts.train),
                 "random": random_state(),
                 "stopping": vars(self._stopping).copy(),
-                "best": (self._best_weights, self._best_metrics, self._best_tuned),
+                "best": (self._best_weights, self._best_metrics, self._best_spread, self._best_tuned),
                 "reports": self._reports,
                 "epochs": self._epochs,
                 "steps": self._steps,
@@ -258,7 +264,7 @@ class _Fit:
         set_order_state(self._parts.train, state["order"])
         # How long to wait for a better epoch may have changed.
         vars(self._stopping).update(state["stopping"], _patience=self._settings.patience)
-        self._best_weights, self._best_metrics, self._best_tuned = state["best"]
+        self._best_weights, self._best_metrics, self._best_spread, self._best_tuned = state["best"]
         self._epochs, self._steps = state["epochs"], state["steps"]
         self._reports = state["reports"]
         set_random_state(state["random"])
@@ -272,6 +278,16 @@ class _Fit:
             "seed": self._trial.seed,
             **{name: getattr(settings, name) for name in ("metric", "direction", "dtype", "batch_size", "self_tuning")},
         }
+
+
+def _divided(metrics: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Divide what says how far means can be trusted, which belongs to the end of a trial, from what each epoch reports.
+
+    Returns:
+        The spread, and the rest.
+    """
+    spread = {n: value for n, value in metrics.items() if n.endswith((f"/{EXAMPLES}", STANDARD_ERROR))}
+    return spread, {name: value for name, value in metrics.items() if name not in spread}
 
 
 def _like(tuned: Mapping[str, float], params: Mapping[str, Any]) -> dict[str, float | int]:

@@ -31,6 +31,8 @@ class TrainingSettings:
         metric: The study metric, such as ``val/loss``; never one of the test split.
         direction: Whether the study metric is minimized or maximized.
         self_tuning: How trials tune themselves; None: they do not.
+        reserve: Share of the validation split that has no part in any choice, in [0, 1); what is known of the winner
+            then comes from there.
         state_seconds: Seconds after which the state of a running trial is written again; None: never.
 
     Raises:
@@ -48,6 +50,7 @@ class TrainingSettings:
     direction: Direction = "minimize"
     self_tuning: SelfTuningSettings | None = None
     state_seconds: float | None = None
+    reserve: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
@@ -63,6 +66,8 @@ class TrainingSettings:
             if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > low):
                 expected = "a finite number above 0, or null" if low == 0 else "a finite number of at least 0, or null"
                 raise ConfigError(f"not {what}", where=f"trial.{name}", given=value, expected=expected)
+        if isinstance(self.reserve, bool) or not isinstance(self.reserve, int | float) or not 0 <= self.reserve < 1:
+            raise ConfigError("not a share", where="trial.reserve", given=self.reserve, expected="a number in [0, 1)")
         _check_choice("trial.dtype", self.dtype, DTYPES)
         _check_choice("study.direction", self.direction, get_args(Direction))
         if self.metric.startswith("test/"):

@@ -1,4 +1,4 @@
-"""The validation split in two: one part tunes hyperparameters, the other selects epochs and trials."""
+"""The validation split in parts: one tunes hyperparameters, one selects epochs and trials, one only certifies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch.utils.data import (
 from hypertune.errors import TaskError
 from hypertune.tasks.contract import Split, Task, TensorSplit
 
-__all__ = ["SMALLEST_PART", "split_validation"]
+__all__ = ["SMALLEST_PART", "reserve_validation", "split_validation"]
 
 SMALLEST_PART = 8
 """Examples that tuning and selection need at least."""
@@ -44,8 +44,25 @@ def split_validation(task: Task, fraction: float) -> tuple[Split, Split]:
     """
     if task.tune is not None:
         return task.tune, task.val
-    loader = task.val if isinstance(task.val, DataLoader) else None
-    val: Split = task.val if loader is None else _examples(loader)
+    return _divide(task.val, fraction, "to tune on", "trial.self_tuning.tuning_fraction")
+
+
+def reserve_validation(task: Task, fraction: float) -> tuple[Split, Split]:
+    """Return the part of the validation split that has no part in any choice, and the rest; no example is in both.
+
+    Args:
+        task: The task.
+        fraction: Share of ``val`` to reserve, drawn with a fixed seed.
+
+    Raises:
+        TaskError: As for `split_validation`.
+    """
+    return _divide(task.val, fraction, "to certify the winner with", "trial.reserve")
+
+
+def _divide(split: Split, fraction: float, purpose: str, option: str) -> tuple[Split, Split]:
+    loader = split if isinstance(split, DataLoader) else None
+    val: Split = split if loader is None else _examples(loader)
     if not isinstance(val, TensorSplit) and (isinstance(val, IterableDataset) or not hasattr(val, "__len__")):
         raise _indivisible(
             type(val).__name__,
@@ -57,11 +74,11 @@ def split_validation(task: Task, fraction: float) -> tuple[Split, Split]:
     tuning = round(size * fraction)
     if min(tuning, size - tuning) < SMALLEST_PART:
         raise TaskError(
-            "too few validation examples to tune on some and to select on others",
+            f"too few validation examples {purpose} and to select on others",
             where="task.val",
-            given=f"{size} examples, {tuning} of them to tune on",
+            given=f"{size} examples, {tuning} of them {purpose}",
             expected=f"at least {SMALLEST_PART} for each",
-            fix="make the validation split larger, or change trial.self_tuning.tuning_fraction",
+            fix=f"make the validation split larger, or change {option}",
         )
     tune, select = _part(val, order[:tuning]), _part(val, order[tuning:])
     if loader is None:
@@ -118,7 +135,7 @@ def _loaded(loader: DataLoader[Any], part: Split, *, shuffle: bool) -> Split:
 
 def _indivisible(given: str, problem: str, expected: str) -> TaskError:
     return TaskError(
-        f"{problem} into one part to tune on and one to select on",
+        f"{problem} into one part that selects and one that does not",
         where="task.val",
         given=given,
         expected=expected,

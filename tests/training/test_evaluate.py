@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import scipy.stats
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,40 @@ def test_batches_do_not_change_loss_or_metrics(task: Task, batch_size: int) -> N
     assert results["loss"] == pytest.approx(errors.square().mean().item(), rel=1e-6)
     assert results["worst"] == pytest.approx(errors.abs().max().item(), rel=1e-6)
     assert list(results) == ["loss", "worst"]
+
+
+class Positive:
+    """Share of predictions above 0."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.per_example(outputs, targets).float().mean()
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs[:, 0] > 0
+
+
+def test_spread_is_the_standard_error_of_each_mean_over_examples(task: Task) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+    task = replace(task, metrics={**task.metrics, "positive": Positive()})
+    assert isinstance(task.val, TensorSplit)
+    outputs = model(task.val.x).detach()
+    batches = make_batches(task.val, batch_size=4)
+    results = evaluate(model, batches, task, PRECISION, spread=True)
+    losses, positive = task.loss(outputs, task.val.y).double().numpy(), (outputs[:, 0] > 0).double().numpy()
+    assert results["loss_standard_error"] == pytest.approx(scipy.stats.sem(losses), rel=1e-6)
+    assert results["positive_standard_error"] == pytest.approx(scipy.stats.sem(positive), rel=1e-6)
+    assert results["examples"] == 11
+    assert "worst_standard_error" not in results
+    plain = run(task, model, 4)
+    assert {name: results[name] for name in plain} == plain
+
+
+def test_one_example_has_no_spread(task: Task) -> None:
+    assert isinstance(task.val, TensorSplit)
+    one = make_batches(TensorSplit(task.val.x[:1], task.val.y[:1]), batch_size=4)
+    results = evaluate(nn.Linear(3, 1), one, task, PRECISION, spread=True)
+    assert set(results) == {"loss", "worst", "examples"}
 
 
 def test_dropout_is_off_and_no_gradient_is_kept(task: Task) -> None:

@@ -81,7 +81,10 @@ def test_classification_is_learned_and_everything_is_reported(
     assert all(tuple(report.metrics) == metric_names(task) for report in recorder.reports)
     assert metric_names(task) == ("train/loss", "val/loss", "val/accuracy")
     assert result.metrics["test/accuracy"] > 0.8
-    assert set(result.metrics) == {*metric_names(task), "test/loss", "test/accuracy", "best_epoch"}
+    spread = {
+        f"{split}/{name}" for split in ("val", "test") for name in ("examples", "loss_standard_error")
+    }  # the metric of this task does not know its values per example
+    assert set(result.metrics) == {*metric_names(task), "test/loss", "test/accuracy", "best_epoch", *spread}
     assert (result.cost.epochs, result.cost.gradient_steps) == (10, 100)
     assert result.cost.seconds > 0
     assert result.tuned == {}
@@ -200,6 +203,19 @@ def test_the_best_epoch_is_kept_and_tested_once(make_trial: Make, make_zero_task
     assert Path(result.checkpoint) == trial.folder / "best.pt"  # type: ignore[arg-type]
     content = torch.load(trial.folder / "best.pt", weights_only=True)
     assert (content["epoch"], int(content["model"]["epochs"])) == (2, 3)
+
+
+def test_reserved_examples_choose_nothing_and_are_evaluated_once(
+    make_trial: Make, make_classes: Make, linear_family: Family
+) -> None:
+    task = make_classes()
+    trial, recorder = make_trial({})
+    result = fit(trial, linear_family, task, TrainingSettings(epochs=3, batch_size=16, reserve=0.25))
+    n = len(task.val)
+    assert result.metrics["reserved/examples"] == n // 4
+    assert result.metrics["val/examples"] == n - n // 4
+    assert "reserved/loss" in result.metrics
+    assert not any(name.startswith("reserved") for report in recorder.reports for name in report.metrics)
 
 
 def test_any_reported_metric_decides_in_its_direction(

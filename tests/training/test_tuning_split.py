@@ -22,7 +22,7 @@ from torch.utils.data import (
 from hypertune.errors import TaskError
 from hypertune.tasks.contract import Split, Task, TensorSplit
 from hypertune.training.batches import make_batches
-from hypertune.training.tuning_split import SMALLEST_PART, split_validation
+from hypertune.training.tuning_split import SMALLEST_PART, reserve_validation, split_validation
 
 Make = Callable[..., Any]
 
@@ -105,6 +105,15 @@ def test_the_parts_never_change(task: Make) -> None:
     # Written down: trials of different processes, machines and versions compare only on the same examples.
     tune, _ = split_validation(task(TensorSplit(*pair(40))), 0.25)
     assert sorted(read(tune)) == [4, 5, 11, 14, 16, 17, 21, 26, 29, 39]
+
+
+def test_what_is_reserved_neither_tunes_nor_selects(task: Make) -> None:
+    reserved, rest = reserve_validation(task(TensorSplit(*pair(60))), 0.25)
+    tune, select = split_validation(task(rest), 0.5)
+    assert len(read(reserved)) == 15
+    assert sorted(read(reserved) + read(tune) + read(select)) == list(range(60))
+    with pytest.raises(TaskError, match=r"trial\.reserve"):
+        reserve_validation(task(TensorSplit(*pair(60))), 0.1)
 
 
 def test_a_loader_keeps_its_collation_and_batches(task: Make) -> None:
