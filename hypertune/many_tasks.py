@@ -203,12 +203,14 @@ class _Candidate:
 def findings(study: Study, config: Config) -> dict[str, Any]:
     """Return what a study over many tasks found beside its best trial, for result.json.
 
+    The tasks are those of the config, or an objective's own when the sampler is one for many tasks.
+
     Returns:
         ``survivors``: trial numbers of the complete candidates that no other was shown to beat; ``failed_tasks``: by
         task, the trials it failed for; ``certificate``: what is known of the best on a new task from the tasks of the
         search, or ``not_certified``: why there is nothing. Empty for other studies and other samplers.
     """
-    if config.tasks is None or not hasattr(study.sampler, "certificate"):
+    if (config.tasks is None and config.objective is None) or not hasattr(study.sampler, "certificate"):
         return {}
     sampler: Any = study.sampler
     found: dict[str, Any] = {"survivors": sampler.survivors(study), "failed_tasks": sampler.failed_tasks(study)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hypertune._family_options import fixed_hyperparameters
 from hypertune.config import Component, Config
 from hypertune.errors import ConfigError, SpaceError, TaskError, did_you_mean
 from hypertune.records import Direction, Params, ParamValue, TrialResult
@@ -227,7 +228,7 @@ class FamilyObjective:
     @property
     def fixed(self) -> dict[str, Any]:
         """Hyperparameters that the family's options fix."""
-        return self.config.family.options if self.config.family else {}
+        return fixed_hyperparameters(self.config.family.options) if self.config.family else {}
 
     def _points(self) -> list[dict[str, ParamValue]]:
         ends = [self.space.decode([end] * len(self.space)) for end in (0.0, 1.0)]

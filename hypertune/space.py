@@ -7,7 +7,7 @@ parameters to the unit cube and back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -175,6 +175,15 @@ class SearchSpace:
         there = self.active(params)
         kept = {n: distribution for n, distribution in self.distributions.items() if self.exists(n, there)}
         return SearchSpace(kept, self.self_tuned & frozenset(kept), self.docs, self.units)
+
+    def settled(self) -> SearchSpace:
+        """Return the space without conditions on a hyperparameter of one value, which all configurations meet."""
+        conditions = {name: self._open(condition) for name, condition in self.conditions.items()}
+        return replace(self, conditions={name: condition for name, condition in conditions.items() if condition})
+
+    def _open(self, condition: Condition) -> Condition:
+        always = {name for name in condition if name not in self.conditions and self.distributions[name].single()}
+        return {parent: values for parent, values in condition.items() if parent not in always}
 
     def with_fixed(self, params: Params) -> SearchSpace:
         """Return what is left to search when some hyperparameters have the given values.

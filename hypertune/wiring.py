@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from hypertune._family_options import fixed_hyperparameters, searched_mixtures
 from hypertune.config import Config
 from hypertune.errors import ConfigError
 from hypertune.many_tasks import ManyTasksObjective
@@ -39,7 +40,10 @@ def read_space(config: Config) -> SearchSpace:
             )
         source = family.default_space
     space = SearchSpace.load(source, folder=folder)
-    fixed = config.family.options if config.family else {}
+    options = config.family.options if config.family else {}
+    fixed = fixed_hyperparameters(options)
+    for name in searched_mixtures(options):
+        space = _with_share(space, name)
     both = [name for name in fixed if name in space.distributions]
     if both and isinstance(source, Mapping):
         raise ConfigError(
@@ -48,9 +52,14 @@ def read_space(config: Config) -> SearchSpace:
             given=fixed[both[0]],
             fix="remove one of the two",
         )
-    if not both:
+    return (space.with_fixed(fixed) if both else space).settled()
+
+
+def _with_share(space: SearchSpace, name: str) -> SearchSpace:
+    if name in space.distributions:
         return space
-    return space.with_fixed(fixed)
+    mapping = {**space.to_mapping(), name: {"type": "float", "low": 0.0, "high": 1.0, "doc": "share of the first"}}
+    return SearchSpace.from_mapping(mapping)
 
 
 def read_sampler(config: Config, space: SearchSpace, *, resumed_at: int = 0) -> BaseSampler:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypertune.errors import SpaceError
+from hypertune.search import plan_search
 from hypertune.space import SearchSpace
 
 NESTED = {
@@ -146,3 +147,31 @@ def test_values_of_what_does_not_exist_are_refused(space):
         space.validate({"optimizer": "adam", "depth": 1, "lr": 0.5, "momentum_kind": "none"})
     with pytest.raises(SpaceError, match="params.momentum_kind: value is missing"):
         space.validate({"optimizer": "sgd", "depth": 1, "lr": 0.5})
+
+
+def test_conditions_that_always_hold_are_settled() -> None:
+    mapping = {
+        "kind": {"type": "categorical", "choices": ["complex"]},
+        "optimizer": {"type": "categorical", "choices": ["adam", "sgd"]},
+        "head": {"type": "categorical", "choices": ["a", "b"], "when": {"kind": "complex"}},
+        "momentum": {"type": "float", "low": 0.0, "high": 0.9, "when": {"optimizer": "sgd", "kind": "complex"}},
+    }
+    space = SearchSpace.from_mapping(mapping)
+    settled = space.settled()
+    assert settled.conditions == {"momentum": {"optimizer": ("sgd",)}}
+    assert settled.names == space.names
+    assert "head" in settled.unconditional
+    assert space.with_fixed({"kind": "real"}).names == ("optimizer",)
+
+
+@pytest.mark.parametrize(
+    ("name", "gone"), [("complex_cnn", {"activation", "init", "head"}), ("cmusenet", {"activation", "init"})]
+)
+def test_real_twins_do_not_search_what_only_complex_layers_have(name: str, gone: set[str]) -> None:
+    task = "digits_fourier" if name == "complex_cnn" else "rf_spectrum"
+    content = {"family": name, "task": task, "runner": "inline", "tracking": "none"}
+    complex_space = plan_search(content).space
+    assert gone < set(complex_space.unconditional)
+    assert not complex_space.conditions
+    real_space = plan_search({**content, "family": {"name": name, "kind": "real"}}).space
+    assert set(complex_space.names) - set(real_space.names) == {*gone, "kind"}

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hypertune.errors import FamilyError
-from hypertune.families._activations import activation_module
+from hypertune.families._activations import Activation, activation_module
 
 __all__ = ["EncoderBlock"]
 
@@ -31,13 +31,15 @@ class EncoderBlock(nn.Module):
         heads: Attention heads; divides ``width``.
         mlp_ratio: Hidden units of the perceptron per feature.
         dropout: Probability to drop an output of attention or perceptron, or a hidden unit.
-        activation: Name of the perceptron's activation.
+        activation: The perceptron's activation.
 
     Raises:
         FamilyError: ``heads`` does not divide ``width``.
     """
 
-    def __init__(self, width: int, *, heads: int, mlp_ratio: int, dropout: float, activation: str = "gelu") -> None:
+    def __init__(
+        self, width: int, *, heads: int, mlp_ratio: int, dropout: float, activation: Activation = "gelu"
+    ) -> None:
         super().__init__()
         if width % heads:
             raise FamilyError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from hypertune.families._activations import activation_module
+from hypertune.families._activations import Activation, activation_module
 from hypertune.records import TaskSpec
 
 __all__ = ["Perceptron"]
@@ -26,7 +26,7 @@ class Perceptron(nn.Module):
         depth: Hidden layers after the stem; may be 0.
         dropout: Probability to drop a hidden unit.
         input_dropout: Probability to drop an input.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Perceptron(nn.Module):
         depth: int,
         dropout: float,
         input_dropout: float = 0.0,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         self.input_dropout = nn.Dropout(input_dropout)

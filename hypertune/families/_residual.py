@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from hypertune.families._activations import activation_module
+from hypertune.families._activations import Activation, activation_module
 from hypertune.records import TaskSpec
 
 __all__ = ["BasicBlock", "Convolution", "ResidualNetwork", "batch_norm", "plain_convolution", "strides"]
@@ -46,7 +46,7 @@ class ResidualNetwork(nn.Module):
         depth: Number of stages.
         dropout: Probability to drop a feature before the head.
         kernel_size: Side of the kernels, odd.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ResidualNetwork(nn.Module):
         depth: int,
         dropout: float,
         kernel_size: int = 3,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         channels, *space = task.input_shape
@@ -114,7 +114,7 @@ class ResidualSum(nn.Module):
         inputs: Channels of the input.
         outputs: Channels of the output.
         stride: Stride of the layers on each axis.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class ResidualSum(nn.Module):
         inputs: int,
         outputs: int,
         stride: tuple[int, ...],
-        activation: str,
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.residual = residual
@@ -151,7 +151,7 @@ class BasicBlock(ResidualSum):
         outputs: Channels of the output.
         kernel_size: Side of the kernels, odd.
         stride: Stride of the first convolution on each axis.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class BasicBlock(ResidualSum):
         outputs: int,
         kernel_size: int,
         stride: tuple[int, ...],
-        activation: str,
+        activation: Activation,
     ) -> None:
         residual = nn.Sequential(
             convolution(inputs, outputs, kernel_size, stride),

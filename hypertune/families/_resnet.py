@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from hypertune.families._activations import activation_module
+from hypertune.families._activations import Activation, activation_module
 from hypertune.families._residual import BasicBlock, Convolution, ResidualSum, batch_norm, plain_convolution, strides
 from hypertune.records import TaskSpec
 
@@ -44,7 +44,7 @@ class ResNet(nn.Module):
         convolution: Makes the convolutions of the stages, shortcuts included.
         width: Channels of the first stage.
         dropout: Probability to drop a feature before the head.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ResNet(nn.Module):
         *,
         width: int,
         dropout: float,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         channels, *space = task.input_shape
@@ -97,7 +97,7 @@ class _Bottleneck(ResidualSum):
         inner: int,
         kernel_size: int,
         stride: tuple[int, ...],
-        activation: str,
+        activation: Activation,
     ) -> None:
         outputs, ones = inner * _EXPANSION, (1,) * len(stride)
         residual = nn.Sequential(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hypertune.families._activations import Activation
 from hypertune.families._attention import EncoderBlock
 from hypertune.records import TaskSpec
 
@@ -44,7 +45,7 @@ class PatchTransformer(nn.Module):
         mlp_ratio: Hidden units of the blocks' perceptrons per feature.
         dropout: Probability to drop a feature of the embedded patches, inside the blocks (see `EncoderBlock`), and
             before the head.
-        activation: Name of the activation.
+        activation: The activation.
 
     Raises:
         FamilyError: ``heads`` does not divide ``width``.
@@ -60,7 +61,7 @@ class PatchTransformer(nn.Module):
         patch_size: int,
         mlp_ratio: int = 2,
         dropout: float = 0.0,
-        activation: str = "gelu",
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         channels, *space = task.input_shape

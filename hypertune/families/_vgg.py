@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from hypertune.families._activations import activation_module
+from hypertune.families._activations import Activation, activation_module
 from hypertune.families._residual import Convolution, batch_norm, plain_convolution, strides
 from hypertune.records import TaskSpec
 
@@ -50,7 +50,7 @@ class VGG(nn.Module):
         linear: Makes the hidden layers: ``linear(in_features, out_features)``.
         width: Channels of the first stage.
         dropout: Probability to drop a unit before each hidden layer.
-        activation: Name of the activation.
+        activation: The activation.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VGG(nn.Module):
         *,
         width: int,
         dropout: float,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
         channels, *space = task.input_shape

@@ -9,10 +9,10 @@ from __future__ import annotations
 from torch import nn
 
 from hypertune.errors import FamilyError
-from hypertune.families._activations import ACTIVATIONS
+from hypertune.families._activations import ACTIVATIONS, MIX_DOC, read_activation
 from hypertune.families._residual import ResidualNetwork, plain_convolution
 from hypertune.families._shapes import check_input
-from hypertune.families._values import read_choice, read_fraction, read_size
+from hypertune.families._values import read_fraction, read_size
 from hypertune.families.contract import Family
 from hypertune.records import Params, TaskSpec
 
@@ -32,7 +32,7 @@ def _build(params: Params, task: TaskSpec) -> nn.Module:
     width = read_size(params, "width", 16)
     depth = read_size(params, "depth", 2)
     dropout = read_fraction(params, "dropout", 0.0)
-    activation = read_choice(params, "activation", "relu", ACTIVATIONS)
+    activation = read_activation(params, "relu")
     check_input(task, "cnn", flat=False)
     return ResidualNetwork(
         task,
@@ -54,6 +54,7 @@ FAMILY = Family(
         "dropout": "probability to drop a feature before the head",
         "kernel_size": "side of the kernels in cells, odd",
         "activation": f"activation function: {', '.join(ACTIVATIONS)}",
+        "activation_mix": MIX_DOC,
     },
     default_space="cnn",
     reference="He, Zhang, Ren, Sun, arXiv 1512.03385",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from torch import nn
 
 from hypertune.errors import FamilyError
-from hypertune.families._activations import ACTIVATIONS
+from hypertune.families._activations import ACTIVATIONS, MIX_DOC, read_activation
 from hypertune.families._algebras import ALGEBRAS, LEARNED, algebra_dimension, multiplication_rules
 from hypertune.families._perceptron import Perceptron
 from hypertune.families._phc import PHConv1d, PHConv2d, PHConv3d
@@ -47,7 +47,7 @@ def _build(params: Params, task: TaskSpec) -> nn.Module:
     width = read_size(params, "width", 16)
     depth = read_size(params, "depth", 2)
     dropout = read_fraction(params, "dropout", 0.0)
-    activation = read_choice(params, "activation", "relu", ACTIVATIONS)
+    activation = read_activation(params, "relu")
     check_input(task, "phnn")
     check_divides(n, width, "width")
     if architecture != _RESIDUAL:
@@ -110,6 +110,7 @@ FAMILY = Family(
         "depth": "hypercomplex hidden layers, or residual stages of two hypercomplex convolutions each",
         "dropout": "probability to drop a hidden unit, or a feature before the head",
         "activation": f"activation function: {', '.join(ACTIVATIONS)}",
+        "activation_mix": MIX_DOC,
     },
     default_space="phnn",
     reference="Grassucci, Zhang, Comminiello, arXiv 2110.04176",

@@ -15,7 +15,7 @@ import math
 from torch import nn
 
 from hypertune.errors import FamilyError
-from hypertune.families._activations import ACTIVATIONS
+from hypertune.families._activations import ACTIVATIONS, MIX_DOC, read_activation
 from hypertune.families._residual import ResidualNetwork, plain_convolution
 from hypertune.families._shapes import check_input
 from hypertune.families._soft_hyperedge import SoftHyperedges
@@ -39,7 +39,7 @@ def _build(params: Params, task: TaskSpec) -> nn.Module:
     patch_size = read_size(params, "patch_size", 2)
     mlp_ratio = read_size(params, "mlp_ratio", 2)
     dropout = read_fraction(params, "dropout", 0.0)
-    activation = read_choice(params, "activation", "gelu", ACTIVATIONS)
+    activation = read_activation(params, "gelu")
     insertion = read_choice(params, "insertion", "after_backbone", INSERTIONS)
     hyperedges = read_size(params, "hyperedges", 16)
     hyperedge_heads = read_size(params, "hyperedge_heads", 8)
@@ -118,6 +118,7 @@ FAMILY = Family(
         "mlp_ratio": "hidden units of an encoder block's perceptron per feature, backbone vit",
         "dropout": "probability to drop a unit of the backbone vit, or a feature before the head",
         "activation": f"activation function of the backbone: {', '.join(ACTIVATIONS)}",
+        "activation_mix": MIX_DOC,
         "insertion": f"where soft hypergraphs go, none is the plain backbone: {', '.join(INSERTIONS)}",
         "hyperedges": "hyperedges of a soft hypergraph; with sparse selection those to select from",
         "hyperedge_heads": "heads of the similarity, a divisor of width; all they do is a temperature of sqrt(heads)",

@@ -28,6 +28,10 @@ SMALL = {
         ["study.n_trials=4", "sampler.candidates=4", "tasks.count=20", "tasks.hold_out=5", "trial.epochs=3"],
         lambda result: 0 < result.best.metrics["hold_out/certified"] < result.best.metrics["hold_out/mean"],
     ),
+    "graph_kernel": (
+        ["study.n_trials=6", "sampler.candidates=6"],
+        lambda result: 0.1 < result.best.params["bandwidth"] < 2 and result.counts["pruned"] > 0,
+    ),
     "own_model": (["study.n_trials=5"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
     "self_tuning": (
         ["study.n_trials=2", "trial.epochs=3", "family.width=8", "family.depth=1"],
