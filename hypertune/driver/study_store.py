@@ -13,13 +13,12 @@ import contextlib
 import copy
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -29,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hypertune.errors import StorageError
 from hypertune.records import Direction
+from hypertune.samplers._ask import ask
 from hypertune.space import SearchSpace
 
 __all__ = ["StudyStore", "open_storage", "storage_errors"]
@@ -56,6 +56,7 @@ class StudyStore:
             direction = storage.get_study_directions(self._durable_id)[0]
             trials = storage.get_all_trials(self._durable_id)
             attributes = storage.get_study_system_attrs(self._durable_id)
+            kept = storage.get_study_user_attrs(self._durable_id)
         self.study = optuna.create_study(
             storage=self._live,
             sampler=sampler,
@@ -69,6 +70,8 @@ class StudyStore:
         self._live_id = self._live.get_study_id_from_name(name)
         for key, value in attributes.items():
             self._live.set_study_system_attr(self._live_id, key, value)
+        for key, value in kept.items():
+            self._live.set_study_user_attr(self._live_id, key, value)
         self._attributes = dict(attributes)
         self._ids: dict[int, int] = {}
         self._mirrored: dict[int, FrozenTrial] = {}
@@ -103,12 +106,7 @@ class StudyStore:
 
     def ask(self, space: SearchSpace) -> Trial:
         """Sample the next trial, conditional hyperparameters after what they depend on; a queued one comes first."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial = self.study.ask(dict(space.unconditional))
-            for name in space.order:
-                if name in space.conditions and space.exists(name, trial.params):
-                    _suggest(trial, name, space.distributions[name])
+        trial = ask(self.study, space)
         self._running[trial.number] = trial
         self._dirty.add(trial.number)
         return trial
@@ -131,6 +129,16 @@ class StudyStore:
             trial.set_user_attr(key, content)
         self.study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
         self._dirty.add(number)
+
+    def keep(self, key: str, value: Any) -> None:
+        """Make something a user attribute of the study, in the durable storage at once.
+
+        Raises:
+            StorageError: The storage cannot be written.
+        """
+        self._live.set_study_user_attr(self._live_id, key, value)
+        with storage_errors():
+            self._durable.set_study_user_attr(self._durable_id, key, value)
 
     def trials(self) -> Sequence[FrozenTrial]:
         """Return all trials, by number; not to be modified."""
@@ -200,17 +208,6 @@ class StudyStore:
                 durable.set_trial_system_attr(identifier, key, value)
         if new.state is not old.state:
             durable.set_trial_state_values(identifier, new.state, new.values)
-
-
-def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
-    if isinstance(distribution, CategoricalDistribution):
-        trial.suggest_categorical(name, distribution.choices)
-        return
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    suggest: Callable[..., object] = (
-        trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
-    )
-    suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
 def _snapshot(trial: FrozenTrial) -> FrozenTrial:

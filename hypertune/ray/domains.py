@@ -1,4 +1,4 @@
-"""The Ray Tune face: search spaces to and from Ray's domains."""
+"""Search spaces to and from Ray's domains."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray import tune
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized, Uniform
 
+from hypertune._distributions import read_distribution
 from hypertune.errors import SpaceError
 from hypertune.space import SearchSpace
 
@@ -91,7 +92,7 @@ def _to_distribution(value: Any, where: str) -> BaseDistribution:
     if not isinstance(value, Domain):
         if isinstance(value, Mapping):
             raise _no_equivalent("grid_search", where)
-        return SearchSpace.from_mapping({"fixed": value}).distributions["fixed"]
+        return read_distribution(value, where)
     sampler = value.get_sampler()
     step = None
     if isinstance(sampler, Quantized):
@@ -100,7 +101,7 @@ def _to_distribution(value: Any, where: str) -> BaseDistribution:
     if not isinstance(sampler, Uniform | LogUniform) or (log and step not in (None, 1)):
         raise _no_equivalent(f"{type(value).__name__} with {type(sampler).__name__}", where)
     if isinstance(value, Categorical):
-        return SearchSpace.from_mapping({"choice": {"choices": list(value.categories)}}).distributions["choice"]
+        return _to_categorical(value, where)
     if isinstance(value, Integer):
         if step in (None, 1):
             return IntDistribution(int(value.lower), int(value.upper) - 1, log=log)  # Ray leaves `upper` out
@@ -111,8 +112,22 @@ def _to_distribution(value: Any, where: str) -> BaseDistribution:
             return FloatDistribution(value.lower, value.upper, log=log)
         low, high = math.ceil(value.lower / step - 1e-9) * step, math.floor(value.upper / step + 1e-9) * step
         entry = {"type": "float", "low": low, "high": high, "step": step}
-        return SearchSpace.from_mapping({"stepped": entry}).distributions["stepped"]
+        return read_distribution(entry, where)
     raise _no_equivalent(type(value).__name__, where)
+
+
+def _to_categorical(value: Categorical, where: str) -> BaseDistribution:
+    for index, choice in enumerate(value.categories):
+        # Ray puts a placeholder, a tuple, where an object was before a search algorithm sees it.
+        if choice is not None and not isinstance(choice, bool | int | float | str):
+            raise SpaceError(
+                "Ray's choice among objects has no equivalent here",
+                where=f"{where}.choices.{index}",
+                given=choice,
+                expected="text, number, true/false, null",
+                fix="choose among names, and look the object up by its name in the trainable",
+            )
+    return read_distribution({"choices": list(value.categories)}, where)
 
 
 def _no_equivalent(what: str, where: str) -> SpaceError:

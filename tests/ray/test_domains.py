@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("ray.tune")
-
 from ray import tune
 
+import hypertune.ray
 from hypertune.errors import SpaceError
 from hypertune.ray import from_ray, to_ray
 from hypertune.space import SearchSpace
@@ -84,3 +82,16 @@ def test_conditional_hyperparameters_are_refused():
     with pytest.raises(SpaceError, match=r"space.b.when: Ray's domains know no conditions"):
         to_ray(space)
     assert set(to_ray(space.with_fixed({"a": 2}))) == {"b"}
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert set(hypertune.ray.__all__) == set(hypertune.ray._MODULES) == set(dir(hypertune.ray))
+    for name in hypertune.ray.__all__:
+        assert getattr(hypertune.ray, name).__module__ == f"hypertune.ray.{hypertune.ray._MODULES[name]}"
+    with pytest.raises(AttributeError, match="no attribute 'OptunaSearch'"):
+        hypertune.ray.OptunaSearch  # noqa: B018
+
+
+def test_objects_to_choose_from_are_refused():
+    with pytest.raises(SpaceError, match=r"space\.act\.choices\.1: Ray's choice among objects.*by its name"):
+        from_ray({"act": tune.choice(["relu", print])})
