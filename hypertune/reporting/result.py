@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypertune.records import Direction, TrialRecord
+from hypertune.reporting._notebook import study_html
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["StudyResult"]
 
@@ -29,6 +33,7 @@ class StudyResult:
         trials: All trials, by number.
         versions: Versions of what produced it.
         tags: The study's tags.
+        hypernetwork: What the study keeps of the hypernetwork that it paid for; empty when it has none.
     """
 
     name: str
@@ -39,11 +44,16 @@ class StudyResult:
     trials: Sequence[TrialRecord]
     versions: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    hypernetwork: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> TrialRecord | None:
         """The complete trial with the best value, the earlier one on a tie; None when none is complete."""
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        complete = [
+            trial
+            for trial in self.trials
+            if trial.state == "complete" and trial.value is not None and not math.isnan(trial.value)
+        ]
         if not complete:
             return None
         sign = 1.0 if self.direction == "minimize" else -1.0
@@ -61,6 +71,21 @@ class StudyResult:
         counts = self.counts
         return counts["failed"] > 0 and counts["complete"] == 0 and counts["pruned"] == 0
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the trials as a DataFrame, one row each.
+
+        Columns: ``number``, ``state``, ``value``, ``params.<name>``, ``tuned.<name>``, ``metrics.<name>``, cost and
+        times. What a trial does not have is missing.
+        """
+        # A search reads results too, and never needs pandas, which takes half a second to import.
+        from hypertune.reporting._frames import trials_frame
+
+        return trials_frame(self.trials)
+
+    def _repr_html_(self) -> str:
+        """Show the study in a notebook: the winner, and the best trials."""
+        return study_html(self.name, self.metric, self.direction, self.finished, self.counts, self.best, self.trials)
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of result.json: strict JSON, no NaN."""
         best = self.best
@@ -76,11 +101,19 @@ class StudyResult:
                 "epochs": sum(trial.cost.epochs for trial in self.trials),
                 "gradient_steps": sum(trial.cost.gradient_steps for trial in self.trials),
                 "seconds": round(sum(trial.cost.seconds for trial in self.trials), 3),
+                **self._paid_before(),
             },
+            **({"hypernetwork": dict(self.hypernetwork)} if self.hypernetwork else {}),
             "trials": [_trial(trial) for trial in self.trials],
             "tags": dict(self.tags),
             "versions": dict(self.versions),
         }
+
+    def _paid_before(self) -> dict[str, float]:
+        """Return what the hypernetwork cost, beside the trials; in the same units."""
+        if not self.hypernetwork:
+            return {}
+        return {f"hypernetwork_{what}": self.hypernetwork.get(what, 0.0) for what in ("epochs", "seconds")}
 
 
 def _trial(trial: TrialRecord) -> dict[str, Any]:
