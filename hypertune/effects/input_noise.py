@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hypertune.effects.contract import Effect, Hyperparameter, Values, per_example
+from hypertune.kernels.row_dropout import row_noise
 
 __all__ = ["EFFECT", "InputNoise"]
 
@@ -27,8 +28,7 @@ class InputNoise(Effect):
 
     def inputs(self, x: Tensor, values: Values, generator: torch.Generator) -> Tensor:
         """Add noise; see `Effect.inputs`."""
-        noise = torch.empty_like(x).normal_(generator=generator)
-        return x + per_example(values["input_noise"], x) * noise
+        return row_noise(x, per_example(values["input_noise"], x), generator=generator)
 
 
 EFFECT = InputNoise()

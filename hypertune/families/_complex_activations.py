@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hypertune.errors import FamilyError, did_you_mean
 from hypertune.families._complex_arithmetic import check_complex
+from hypertune.kernels._complex_activation import above_zero, cardioid, crelu, modrelu
 
 __all__ = [
     "COMPLEX_ACTIVATIONS",
@@ -38,7 +39,7 @@ class CReLU(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map complex inputs of any shape."""
         check_complex(z, "CReLU")
-        return torch.view_as_complex(torch.view_as_real(z).relu())
+        return crelu(z)
 
 
 class ZReLU(nn.Module):
@@ -76,9 +77,7 @@ class ModReLU(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map complex ``(batch, num_features, ...)``."""
         check_complex(z, "ModReLU")
-        bias = self.bias.reshape(-1, *(1,) * (z.dim() - 2))
-        modulus = z.abs()
-        return z * ((modulus + bias).relu() / _above_zero(modulus))
+        return modrelu(z, self.bias)
 
 
 class Cardioid(nn.Module):
@@ -87,7 +86,7 @@ class Cardioid(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map complex inputs of any shape."""
         check_complex(z, "Cardioid")
-        return z * (0.5 + 0.5 * z.real / _above_zero(z.abs()))
+        return cardioid(z)
 
 
 class CTanh(nn.Module):
@@ -105,7 +104,7 @@ class ModTanh(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Map complex inputs of any shape."""
         check_complex(z, "ModTanh")
-        modulus = _above_zero(z.abs())
+        modulus = above_zero(z.abs())
         return z * (modulus.tanh() / modulus)
 
 
@@ -147,8 +146,3 @@ def complex_activation(name: str, channels: int) -> nn.Module:
             fix=did_you_mean(name, COMPLEX_ACTIVATIONS),
         )
     return _MODULES[name](channels)
-
-
-def _above_zero(modulus: Tensor) -> Tensor:
-    """Return a modulus that can be divided by; at 0 the quotient's factor z is 0 as well."""
-    return modulus.clamp_min(torch.finfo(modulus.dtype).tiny)

@@ -13,6 +13,7 @@ from hypertune.families._complex_arithmetic import check_complex
 from hypertune.families._complex_convolution import ComplexConv1d, ComplexConv2d, ComplexConv3d
 from hypertune.families._complex_heads import real_parts
 from hypertune.families._complex_normalization import ComplexBatchNorm, ComplexLayerNorm
+from hypertune.families._complex_sequence import ComplexSequential
 
 __all__ = ["KINDS", "NORMS", "LayerSet", "RealParts", "ResidualBlock", "layer_set"]
 
@@ -82,7 +83,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         once = (1,) * len(stride)
-        self.residual = nn.Sequential(
+        self.residual = ComplexSequential(
             layers.convolution(inputs, outputs, kernel_size, stride, dilation),
             layers.norm(outputs),
             layers.activation(outputs),

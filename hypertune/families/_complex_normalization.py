@@ -12,18 +12,21 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 
 from hypertune.errors import FamilyError
 from hypertune.families._complex_arithmetic import check_complex, full_precision
-from hypertune.families._complex_whitening import (
+from hypertune.kernels._complex_whitening import (
+    batch_whitening,
     centered,
+    channels_back,
+    channels_first,
     covariance,
+    transformed,
     whitened,
     whitening_matrix,
-    whitening_normalization,
 )
+from hypertune.kernels.complex_norm_act import complex_norm_act
 
 __all__ = ["ComplexBatchNorm", "ComplexLayerNorm"]
 
@@ -152,41 +155,54 @@ class ComplexBatchNorm(_ComplexNorm):
         """Return the sizes, as ``print(module)`` shows them."""
         return f"{super().extra_repr()}, momentum={self.momentum}, track_running_stats={self.track_running_stats}"
 
-    def _normalized(self, x: Tensor) -> Tensor:
-        planes = _channels_first(x)
-        if self.training or self.running_mean is None or self.running_covariance is None:
-            return _channels_back(self._by_batch(planes), x)
-        planes = planes - torch.view_as_real(self.running_mean).unsqueeze(2)
-        real, imag, cross = self.running_covariance.unbind(1)
-        spread = torch.stack((torch.stack((real, cross), dim=1), torch.stack((cross, imag), dim=1)), dim=1)
-        whitening = whitening_matrix(spread, self.eps)
-        return _channels_back(whitened(planes, whitening, self.weight, self.bias), x)
+    def normalized_by_batch(self, x: Tensor, activation: str = "none", activation_bias: Tensor | None = None) -> Tensor:
+        """Normalize by the batch, update the running statistics in training, and apply an activation.
 
-    def _by_batch(self, planes: Tensor) -> Tensor:
-        if planes.shape[2] < 2:
+        Args:
+            x: As for `forward`.
+            activation: One of `FUSED_ACTIVATIONS`; another than ``none`` only where ``affine``.
+            activation_bias: That of ``modrelu``, ``(num_features,)``.
+
+        Raises:
+            FamilyError: As for `forward`.
+        """
+        self._check(x)
+        values = x.numel() // self.num_features
+        if values < 2:
             raise FamilyError(
                 "one value per channel has no covariance",
                 where="model.inputs",
-                given=f"{planes.shape[2]} values per channel",
+                given=f"{values} values per channel",
                 expected="at least 2 in training",
                 fix="use larger batches, or call model.eval()",
             )
-        traced = torch.compiler.is_compiling()
-        transformed = not traced and torch._C._are_functorch_transforms_active()
-        elementary = traced or transformed or _has_tangent(planes)
-        if self.weight is not None and self.bias is not None and not elementary:
-            outputs, mean, spread = whitening_normalization(planes, self.weight, self.bias, self.eps)
-        else:
-            # Forward-mode differentiation and tracing need elementary operations.
-            planes, mean = centered(planes)
-            spread = covariance(planes)
-            outputs = whitened(planes, whitening_matrix(spread, self.eps), self.weight, self.bias)
-        if self.training and self.running_mean is not None:
-            if transformed:
-                _Tracking.apply(mean, spread, planes.shape[2], self)  # type: ignore[no-untyped-call]
+        with full_precision(x):
+            if self.weight is None or self.bias is None:
+                outputs, mean, spread = batch_whitening(x, None, None, self.eps)
             else:
-                self._track(mean.detach(), spread.detach(), planes.shape[2])
+                outputs, mean, spread = complex_norm_act(
+                    x, self.weight, self.bias, activation_bias, activation, self.eps
+                )
+            if self.training and self.running_mean is not None:
+                if transformed():
+                    _Tracking.apply(mean, spread, values, self)  # type: ignore[no-untyped-call]
+                else:
+                    self._track(mean.detach(), spread.detach(), values)
         return outputs
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether the batch's own statistics are in effect, not the running ones."""
+        return self.training or self.running_mean is None
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        if self.by_batch or self.running_mean is None or self.running_covariance is None:
+            return self.normalized_by_batch(x)
+        planes = channels_first(x) - torch.view_as_real(self.running_mean).unsqueeze(2)
+        real, imag, cross = self.running_covariance.unbind(1)
+        spread = torch.stack((torch.stack((real, cross), dim=1), torch.stack((cross, imag), dim=1)), dim=1)
+        whitening = whitening_matrix(spread, self.eps)
+        return channels_back(whitened(planes, whitening, self.weight, self.bias), x)
 
     def _track(self, mean: Tensor, spread: Tensor, count: int) -> None:
         assert self.running_mean is not None
@@ -265,19 +281,3 @@ class _Tracking(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Any) -> tuple[None, None, None, None]:
         return None, None, None, None
-
-
-def _has_tangent(x: Tensor) -> bool:
-    return forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
-
-
-def _channels_first(x: Tensor) -> Tensor:
-    """Return complex ``(batch, channels, ...)`` as real ``(channels, 2, batch * space)``."""
-    parts = torch.view_as_real(x.unsqueeze(2).flatten(2))
-    return parts.permute(1, 3, 0, 2).flatten(2)
-
-
-def _channels_back(planes: Tensor, like: Tensor) -> Tensor:
-    """Return planes as complex numbers of the shape of ``like``."""
-    parts = planes.reshape(*planes.shape[:2], like.shape[0], -1).permute(2, 0, 3, 1)
-    return torch.view_as_complex(parts.contiguous()).reshape(like.shape)

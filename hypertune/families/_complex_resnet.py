@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hypertune.families._complex_heads import ComplexHead
 from hypertune.families._complex_layers import LayerSet, ResidualBlock
+from hypertune.families._complex_sequence import ComplexSequential
 from hypertune.records import TaskSpec
 
 __all__ = ["ComplexResNet"]
@@ -41,7 +42,7 @@ class ComplexResNet(nn.Module):
         space = task.input_shape[1:]
         channels = layers.width
         self.inputs = layers.inputs()
-        self.stem = nn.Sequential(
+        self.stem = ComplexSequential(
             layers.convolution(layers.input_channels, channels, kernel_size, (1,) * len(space), 1),
             layers.norm(channels),
             layers.activation(channels),

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from hypertune.errors import FamilyError
 from hypertune.families._algebras import LEARNED, multiplication_rules
-from hypertune.families._phm_weight import check_divides, phm_init_, phm_weight
+from hypertune.families._phm_weight import check_divides, phm_init_
 from hypertune.families._weight_cache import WeightCache
+from hypertune.kernels.phm_weight import phm_weight
 
 __all__ = ["PHLayer"]
 

@@ -1,4 +1,4 @@
-"""The weight of a parameterized hypercomplex layer: the sum of Kronecker products, its sizes, its initialisation.
+"""The weight of a parameterized hypercomplex layer: its sizes and its initialisation.
 
 References:
     [Grassucci2022] Grassucci, Zhang, Comminiello. PHNNs: Lightweight Neural Networks via Parameterized Hypercomplex
@@ -14,35 +14,7 @@ from torch import Tensor, nn
 
 from hypertune.errors import FamilyError
 
-__all__ = ["check_divides", "phm_init_", "phm_weight"]
-
-
-def phm_weight(A: Tensor, F: Tensor, groups: int = 1) -> Tensor:
-    """Return sum_i A_i kron F_i in PyTorch's weight layout, as in [Grassucci2022].
-
-    One matrix product over i and one copy into the layout; the n separate Kronecker products, n times the weight's
-    memory, never exist. Under autocast it is computed in the parameters' own precision: the layer that uses the weight
-    then rounds it once, as it does a plain one.
-
-    Args:
-        A: Multiplication rules, ``(n, n, n)``.
-        F: Filters, ``(n, out / n, in / (groups * n), *kernel)``.
-        groups: Number of independent blocks of channels. Each has its own filters, a slice of F's second axis, and all
-            share A, so that the layer equals ``groups`` smaller layers side by side.
-
-    Returns:
-        Weight ``(out, in / groups, *kernel)``.
-    """
-    n, out, inner, *kernel = F.shape
-    # A meta tensor has no autocast, and asking for it is an error.
-    if not F.is_meta and torch.is_autocast_enabled(F.device.type):
-        with torch.autocast(F.device.type, enabled=False):
-            blocks = A.flatten(1).T @ F.flatten(1)
-    else:
-        blocks = A.flatten(1).T @ F.flatten(1)
-    # (row and column of A, group, row of F, column of F and kernel) -> (group, row of A, row of F, column of A, ...)
-    blocks = blocks.reshape(n, n, groups, out // groups, -1).permute(2, 0, 3, 1, 4)
-    return blocks.reshape(n * out, n * inner, *kernel)
+__all__ = ["check_divides", "phm_init_"]
 
 
 @torch.no_grad()

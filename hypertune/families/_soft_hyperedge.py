@@ -16,6 +16,7 @@ from torch.nn import functional
 from hypertune.auxiliary_loss import AuxiliaryLoss
 from hypertune.errors import FamilyError
 from hypertune.families._load_balance import load_balance
+from hypertune.kernels.soft_hyperedge import soft_hyperedge
 
 __all__ = ["SoftHyperedges"]
 
@@ -116,14 +117,13 @@ class SoftHyperedges(nn.Module):
                 expected=f"(batch, vertices, {self.width})",
                 fix="use SoftHypergraphBlock for feature maps",
             )
-        prototypes = self._prototypes(x)
-        # Hyperedges come before vertices: the softmax runs along the last axis, and no product needs a transposed copy.
-        participation = functional.softmax(self.dropout(prototypes @ x.mT), dim=2)
-        features = functional.gelu(self.edge(participation @ x))
+        prototypes, selected = self._prototypes(x)
+        gathered, participation = soft_hyperedge(prototypes, x, selected, self.dropout)
+        features = functional.gelu(self.edge(gathered))
         if features.shape[1] < x.shape[1]:
-            messages = participation.mT @ self.vertex(features)
+            messages = participation.spread(self.vertex(features))
         else:
-            messages = self.vertex(participation.mT @ features)
+            messages = self.vertex(participation.spread(features))
         return x + functional.gelu(messages + self.vertex_bias)
 
     def extra_repr(self) -> str:
@@ -131,23 +131,23 @@ class SoftHyperedges(nn.Module):
         selection = "" if self.top_k is None else f", top_k={self.top_k}, fixed={self.fixed}"
         return f"width={self.width}, hyperedges={self.hyperedges}, heads={self.heads}{selection}"
 
-    def _prototypes(self, x: Tensor) -> Tensor:
-        """Return the prototypes in use, projected and scaled, ``(batch, used, width)``."""
+    def _prototypes(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return all prototypes, projected and scaled, ``(batch, all, width)``, and which are in use; None: all."""
         mean = x.mean(dim=1)
         offsets = self.context(torch.cat((mean, x.amax(dim=1)), dim=1))
         prototypes: Tensor = self.projection(offsets.unflatten(1, (-1, self.width)))
         prototypes = prototypes / math.sqrt(self.heads * self.width)
         if self.top_k is None:
-            return prototypes
-        fixed, dynamic = prototypes[:, : self.fixed], prototypes[:, self.fixed :]
+            return prototypes, None
+        dynamic = prototypes[:, self.fixed :]
         scores = (dynamic @ mean[:, :, None]).squeeze(2)
         chosen = scores.topk(self.top_k, dim=1, sorted=False).indices
         if self.training and self.balance is not None:
             self.balance(load_balance(scores, chosen))
         if self.top_k == self.hyperedges:
-            return prototypes
-        picked = dynamic.gather(1, chosen[:, :, None].expand(-1, -1, self.width))
-        return torch.cat((fixed, picked), dim=1) if self.fixed else picked
+            return prototypes, None
+        always = torch.arange(self.fixed, device=x.device).expand(x.shape[0], -1)
+        return prototypes, torch.cat((always, chosen + self.fixed), dim=1)
 
 
 def _check_sizes(width: int, hyperedges: int, heads: int, top_k: int | None, fixed: int) -> None:

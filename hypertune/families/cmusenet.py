@@ -21,6 +21,7 @@ from hypertune.families._complex_convolution import ComplexConv1d
 from hypertune.families._complex_dropout import ComplexDropout
 from hypertune.families._complex_initialization import COMPLEX_INITIALIZATIONS
 from hypertune.families._complex_layers import KINDS, NORMS, LayerSet, ResidualBlock, layer_set
+from hypertune.families._complex_sequence import ComplexSequential
 from hypertune.families._shapes import check_dtype
 from hypertune.families._values import read_choice, read_fraction, read_odd, read_size
 from hypertune.families.contract import Family
@@ -45,7 +46,7 @@ class SpectrumNetwork(nn.Module):
         super().__init__()
         width = layers.width
         self.inputs = layers.inputs()
-        self.stem = nn.Sequential(
+        self.stem = ComplexSequential(
             layers.convolution(layers.input_channels, width, kernel_size, (1,), 1),
             layers.norm(width),
             layers.activation(width),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from hypertune.hypernets.context import Context
+from hypertune.kernels.row_dropout import row_dropout
 
 __all__ = ["TunedDropout", "is_dropout"]
 
@@ -56,6 +57,8 @@ class TunedDropout(nn.Module):
             return x
         # In single precision until it meets the activations: a rate in bfloat16 is off by up to half a percent.
         rate = context.align(context.values[self.name], x, path=self.path).float().clamp(0, _LARGEST_RATE)
+        if not self._alpha and not self._channelwise:
+            return row_dropout(x, rate)
         channels = x.dim() - 1 if x.dim() == self._unbatched else x.dim() - 2
         shape = x.shape[: x.dim() - channels] + (1,) * channels if self._channelwise else x.shape
         kept = torch.rand(shape, device=x.device, dtype=torch.float32) >= rate

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypertune.families._phm_weight import phm_weight
 from hypertune.families.phnn import PHConv2d
+from hypertune.kernels.phm_weight import phm_weight
 
 sys.path.insert(0, str(Path(__file__).parent))
 from comparison.step_cost import StepTimes, interleaved, peak_memory

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from hypertune.errors import FamilyError
-from hypertune.families._phm_weight import phm_weight
 from hypertune.families.phnn import PHMLinear
+from hypertune.kernels.phm_weight import phm_weight
 
 
 def hamilton_by_definition(p, q):

@@ -104,12 +104,7 @@ class WeightedResponse(ResponseLayer):
             return self._linearized(displacement, *args, **keywords)
         if displacement.shape[0] == 1 and self._fewer_weights_than_inputs(*args, *keywords.values()):
             return self._call(self._moved(displacement[0]), *args, **keywords)
-        if self.rank:
-            return self._gated(displacement, *args, **keywords)
-        outputs = self._call({}, *args, **keywords)
-        gates = self._per_output(self._gates(displacement)[0])
-        offset = self._offset(displacement, gates)
-        return self._modulated(outputs, gates, offset)
+        return self._responding(displacement, *args, **keywords)
 
     @torch.no_grad()
     def responded(self, displacement: Tensor) -> dict[str, Tensor]:
@@ -142,6 +137,15 @@ class WeightedResponse(ResponseLayer):
             assert bias is not None
             total = total + _square(bias.flatten() + self._shifts(displacements)).sum(dim=1)
         return total
+
+    def _responding(self, displacement: Tensor, *args: Any, **keywords: Any) -> Tensor:
+        """Return the outputs at each example's displacement, ``(batch or 1, h)``."""
+        if self.rank:
+            return self._gated(displacement, *args, **keywords)
+        outputs = self._call({}, *args, **keywords)
+        gates = self._per_output(self._gates(displacement)[0])
+        offset = self._offset(displacement, gates)
+        return self._modulated(outputs, gates, offset)
 
     def _gates(self, displacements: Tensor) -> Tensor:
         """Return ``(directions, batch, units)``."""

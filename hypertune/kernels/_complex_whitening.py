@@ -10,12 +10,65 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["centered", "covariance", "whitened", "whitening_matrix", "whitening_normalization"]
+__all__ = [
+    "batch_whitening",
+    "centered",
+    "channels_back",
+    "channels_first",
+    "covariance",
+    "transformed",
+    "whitened",
+    "whitening_matrix",
+    "whitening_normalization",
+]
 
 # Planes: ``(groups, 2, n)`` real, the n complex numbers of each group with their two parts as rows. Everything then is
 # a few small matrix products that read memory once: on one CPU core, forward and backward, 1.1 to 1.6 times as fast as
 # elementwise arithmetic on the parts, and with the gradient below 1.4 to 2.6 times.
+
+
+def batch_whitening(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return complex ``(batch, channels, ...)`` whitened by its own statistics, and those.
+
+    Args:
+        x: Complex, at least two numbers per channel.
+        weight: Gamma, ``(channels, 3)``, or None.
+        bias: beta, ``(channels,)``, complex, or None.
+        eps: Added to the variances.
+
+    Returns:
+        A tensor like x; mean ``(channels, 2, 1)`` and covariance ``(channels, 2, 2)``.
+    """
+    planes = channels_first(x)
+    tangent = forward_ad.unpack_dual(planes).tangent  # type: ignore[no-untyped-call]
+    # Forward-mode differentiation and tracing need elementary operations.
+    elementary = torch.compiler.is_compiling() or transformed() or tangent is not None
+    if weight is not None and bias is not None and not elementary:
+        outputs, mean, spread = whitening_normalization(planes, weight, bias, eps)
+    else:
+        planes, mean = centered(planes)
+        spread = covariance(planes)
+        outputs = whitened(planes, whitening_matrix(spread, eps), weight, bias)
+    return channels_back(outputs, x), mean, spread
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func is active."""
+    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Return complex ``(batch, channels, ...)`` as real ``(channels, 2, batch * space)``."""
+    parts = torch.view_as_real(x.unsqueeze(2).flatten(2))
+    return parts.permute(1, 3, 0, 2).flatten(2)
+
+
+def channels_back(planes: Tensor, like: Tensor) -> Tensor:
+    """Return planes as complex numbers of the shape of ``like``."""
+    parts = planes.reshape(*planes.shape[:2], like.shape[0], -1).permute(2, 0, 3, 1)
+    return torch.view_as_complex(parts.contiguous()).reshape(like.shape)
 
 
 def centered(planes: Tensor) -> tuple[Tensor, Tensor]:
