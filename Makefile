@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # Tests run one process per core; more threads inside each would only fight over them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench bench-methods lint install
+.PHONY: demo test bench bench-methods kernels-report screenshots lint install
 
 install: $(STAMP)
 
@@ -35,3 +35,7 @@ bench: $(STAMP)
 # stopped run was, and leaves tables, figure and raw results in tests/benchmarks/results.
 bench-methods: $(STAMP)
 	$(BIN)/python tests/benchmarks/run.py $(if $(QUICK),--quick)
+
+# Compiles every kernel ahead of time for four GPUs and writes docs/kernels.md.
+kernels-report: $(STAMP)
+	$(BIN)/python -m hypertune.kernels.report

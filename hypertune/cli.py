@@ -116,6 +116,21 @@ def best(
 
 
 @app.command()
+def logs(
+    run: Run = None,
+    trial: Annotated[
+        int | None, typer.Argument(metavar="[TRIAL]", help="A trial's number; the last that failed by default.")
+    ] = None,
+    runs: Root = RUNS,
+) -> None:
+    """Show what a trial printed and how it ended, wherever it ran."""
+    from hypertune.reporting.trial_log import trial_log
+    from hypertune.search import load_result
+
+    typer.echo(_said(lambda: trial_log(load_result(run, root=runs), trial)), nl=False)
+
+
+@app.command()
 def check(config: ConfigFile, override: Overrides = None) -> None:
     """Check CONFIG: keys, space, data, and models built over the space."""
     from hypertune.search import check_search
@@ -157,6 +172,28 @@ def bound(
         typer.echo(json.dumps({**settings, **asdict(race), "bounds": [asdict(row) for row in rows]}, indent=2))
         return
     _print_bounds(race, rows, sizes, eps, delta, spread)
+
+
+@app.command()
+def rank(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A config.yaml.")] = None,
+    override: Overrides = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's, instead of CONFIG's.")] = None,
+    runs: Root = RUNS,
+    n: Annotated[int, typer.Option("--n", help="Configurations to predict.")] = 5000,
+    top: Annotated[int, typer.Option("--top", help="Rows of the table.")] = 20,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where table and figure go.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a hypernetwork and rank configurations by what it predicts: no trial runs."""
+    from hypertune.search import rank_search
+
+    def say(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=True)
+
+    landscape, folder = _said(lambda: rank_search(config, override or [], run=run, root=runs, folder=out, n=n, say=say))
+    _print_landscape(landscape, top, folder)
 
 
 @app.command()
@@ -211,11 +248,68 @@ def ui(
 
 
 @app.command()
-def doctor() -> None:
-    """Show versions, devices and what is missing."""
-    from hypertune.reporting.doctor import examine
+def report(
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs' folders or names, several side by side; the newest by default."),
+    ] = None,
+    runs: Root = RUNS,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where to; RUN/report by default, or comparison beside the runs."),
+    ] = None,
+    dashboard: Annotated[
+        str | None, typer.Option("--dashboard", metavar="NAME|FILE", help="What to show; study by default.")
+    ] = None,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write the report of a run: an interactive page, and a short form with images."""
+    import webbrowser
 
-    findings = examine()
+    from hypertune.reporting.report import ReportFiles, write_report
+    from hypertune.run_folder import RunFolder
+
+    def write() -> ReportFiles:
+        folders = [RunFolder.find(name, runs) for name in (run or (None,))]
+        place = folders[0].path / "report" if len(folders) == 1 else runs / "comparison"
+        return write_report(folders, out or place, dashboard=dashboard)
+
+    files = _said(write)
+    typer.echo(f"report      {_shown(files.html.resolve())}\nshort form  {_shown(files.markdown.resolve())}")
+    if open_browser:
+        webbrowser.open(files.html.resolve().as_uri())
+
+
+@app.command()
+def export(
+    run: Run = None,
+    runs: Root = RUNS,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str | None,
+        typer.Option("--format", metavar="csv|parquet|json", help="By default what --out ends with, or csv."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The file; trials.csv in the run's folder by default.")
+    ] = None,
+) -> None:
+    """Write the trials of a run as a table: CSV, Parquet or JSON."""
+    from hypertune.reporting.export import export_trials
+    from hypertune.run_folder import RunFolder
+
+    path = _said(lambda: export_trials(RunFolder.find(run, runs), out, format=format))
+    typer.echo(_shown(path.resolve()))
+
+
+@app.command()
+def doctor(
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Show the path each fused kernel takes, and on a GPU its speed.")
+    ] = False,
+) -> None:
+    """Show versions, devices and what is missing."""
+    from hypertune.reporting.doctor import examine, examine_kernels
+
+    findings = examine_kernels() if kernels else examine()
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         typer.echo(f"{'ok ' if finding.good else '-- '} {finding.what:<{width}}  {finding.text}")
@@ -259,10 +353,18 @@ def _shown(folder: Path) -> str:
 
 
 def _print_best(result: StudyResult) -> None:
+    from hypertune._secrets import redact
+
     best = result.best
     assert best is not None
+    cost = result.to_json()["cost"]
     counts = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
     typer.echo(f"\n{result.name}: {counts}")
+    if "hypernetwork_epochs" in cost:
+        spent = f"{cost['epochs']:,} epochs of trials and {cost['hypernetwork_epochs']:g} of the hypernetwork"
+        rank_correlation = result.hypernetwork.get("spearman")
+        known = "" if rank_correlation is None else f", whose rank correlation with them is {rank_correlation:.2f}"
+        typer.echo(f"cost: {spent}{known}")
     typer.echo(f"best trial {best.number}: {result.metric} {best.value:.6g}")
     for name, value in best.metrics.items():
         if name.startswith(("test/", "hold_out/")) and not name.endswith((f"/{EXAMPLES}", STANDARD_ERROR)):
@@ -270,10 +372,26 @@ def _print_best(result: StudyResult) -> None:
             typer.echo(f"  {name} {value:.6g}" + (f" (standard error {error:.2g})" if error is not None else ""))
     for name, param in best.params.items():
         tuned = f" -> {best.tuned[name]:.6g}" if name in best.tuned else ""
-        shown = f"{param:.6g}" if isinstance(param, float) else str(param)
+        shown = f"{param:.6g}" if isinstance(param, float) else redact(str(param))
         edge = best.metrics.get(f"tune/at_edge/{name}")
         note = "" if edge is None else f"  (at the {'high' if edge > 0 else 'low'} end of its range)"
         typer.echo(f"  {name}: {shown}{tuned}{note}")
+
+
+def _print_landscape(landscape: Any, top: int, folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("rank", "predicted", *landscape.entries, box=None, padding=(0, 1), header_style="")
+    for row in landscape.rows(max(top, 0)):
+        table.add_row(*row)
+    console = Console()
+    (console if console.is_terminal else Console(width=240)).print(table, markup=False)
+    facts = landscape.facts
+    typer.echo(f"\n{len(landscape.params):,} configurations ranked; the hypernetwork cost {facts['epochs']:g} epochs")
+    for name, reason in facts.get("uncovered", {}).items():
+        typer.echo(f"not predicted: {name} ({reason})")
+    typer.echo(f"\ntable and figure  {_shown(folder)}/landscape.csv, .html, .png")
 
 
 def _print_plan(plan: Plan) -> None:
@@ -293,8 +411,10 @@ def _print_plan(plan: Plan) -> None:
         "tracking": f"{plan.tracking}, experiment {plan.experiment}" if plan.tracking else "none",
         "folder": str(plan.folder),
     }
+    from hypertune._secrets import redact
+
     for key, value in lines.items():
-        typer.echo(f"{key:<9} {value}")
+        typer.echo(redact(f"{key:<9} {value}"))
     typer.echo("space")
     _print_space(plan.space)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 
+from hypertune._secrets import redact_mapping, remember, secrets_in
 from hypertune._yaml import dump_yaml, parse_value, read_yaml
 from hypertune.errors import ConfigError, did_you_mean
 from hypertune.registry import KINDS, names
@@ -138,6 +139,7 @@ class TrialConfig(_Section):
     state_seconds: float | None = Field(
         60.0, ge=0, description="Seconds between saved states that an interrupted trial continues from; null: never."
     )
+    init_from_hypernet: bool = Field(False, description="Begin trials with the weights a hypernetwork predicts.")
     self_tuning: SelfTuningConfig = Field(
         default_factory=SelfTuningConfig, description="true, false, or options: tuning inside the trial."
     )
@@ -153,7 +155,7 @@ class TrialConfig(_Section):
 
 
 class RunnerConfig(Component):
-    """Who runs the trials: ``inline`` (this process) or ``local`` (worker processes)."""
+    """Who runs the trials: ``inline`` (this process), ``local`` (worker processes) or ``ray`` (a cluster)."""
 
     name: str = "local"
 
@@ -206,6 +208,29 @@ class TrackingConfig(_Section):
     uri: str | None = Field(None, description="MLflow tracking URI; sqlite file mlflow.db in the folder by default.")
     experiment: str | None = Field(None, description="MLflow experiment; the family and task by default.")
     log_model: bool = Field(True, description="Log the best model with mlflow.pytorch.")
+    # Called `register` in the file; an attribute of that name is abc's.
+    registered_model: str | None = Field(
+        None,
+        alias="register",
+        min_length=1,
+        max_length=250,
+        description="Registered model that the best model becomes a version of.",
+    )
+    report: bool = Field(True, description="Attach the study report to the study's run.")
+    system_metrics: bool = Field(False, description="CPU, memory, disk and GPU of the driver's machine as metrics.")
+
+    @field_validator("registered_model")
+    @classmethod
+    def _model_name(cls, name: str | None) -> str | None:
+        if name is not None and (name in {".", ".."} or any(c in name for c in "/:\n'\"")):
+            raise ValueError("the name of a registered model has no slash, colon, quote or line break")
+        return name
+
+    @model_validator(mode="after")
+    def _something_to_register(self) -> TrackingConfig:
+        if self.registered_model is not None and not self.log_model:
+            raise ValueError("a model that is not logged cannot be registered; drop log_model: false, or register")
+        return self
 
 
 def _tracking_off(value: Any) -> Any:
@@ -254,6 +279,8 @@ class Config(_Section):
             raise ValueError("a family needs a task; add `task: digits`, or my_module:task")
         elif self.family is not None and self.pruner.name == "racing":
             raise ValueError("pruner racing compares candidates task by task; epochs of one task are none: use `tasks`")
+        if self.tracking.registered_model is not None and (self.family is None or self.tasks is not None):
+            raise ValueError("tracking.register needs the model of a family trained on one task")
         if self.objective is not None and self.task is not None:
             raise ValueError("an objective brings its own data; drop `task`")
         if self.objective is not None and self.effects:
@@ -305,6 +332,7 @@ class Config(_Section):
             ConfigError: The first thing that is wrong, with its dotted path.
         """
         merged = _merge(content, overrides)
+        remember(secrets_in(merged))  # before anything can complain about it
         if source is not None:
             merged.setdefault("source", str(source))
         try:
@@ -317,7 +345,7 @@ class Config(_Section):
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the YAML form with every default spelled out."""
-        content: dict[str, Any] = self.model_dump(mode="json", exclude_none=False)
+        content: dict[str, Any] = self.model_dump(mode="json", exclude_none=False, by_alias=True)
         return {key: value for key, value in content.items() if value is not None}
 
     def to_yaml(self) -> str:
@@ -325,8 +353,12 @@ class Config(_Section):
         return dump_yaml(self.to_mapping())
 
     def fingerprint(self) -> str:
-        """Return a short hash of everything that decides a trial's outcome; where things are stored does not count."""
-        content = self.to_mapping()
+        """Return a short hash of everything that decides a trial's outcome.
+
+        Where things are stored does not count, nor do credentials: the hash is shown, and a short password could be
+        found from it.
+        """
+        content = redact_mapping(self.to_mapping())
         for section, keys in {"study": ("name", "storage", "folder", "n_trials", "timeout")}.items():
             for key in keys:
                 content[section].pop(key, None)
@@ -423,13 +455,14 @@ def _config_error(error: ValidationError, content: Any, file: str, lines: Mappin
 def _known_keys(path: Sequence[str]) -> list[str]:
     model: Any = Config
     for part in path:
-        annotation = model.model_fields[part].annotation
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        annotation = fields[part].annotation
         model = next(
             (m for m in (annotation, *get_args(annotation)) if isinstance(m, type) and issubclass(m, BaseModel)), None
         )
         if model is None:
             return []
-    return [name for name in model.model_fields if name != "source"]
+    return [field.alias or name for name, field in model.model_fields.items() if name != "source"]
 
 
 def _check_finite(component: Component | None, where: str) -> None:

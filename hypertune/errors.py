@@ -12,13 +12,15 @@ HypertuneError
 └── TrackingError    the MLflow store
 ```
 Each message names where (a dotted path), what was given, what is expected and the fix, so that the CLI can
-print it as it is.
+print it as it is. Credentials in it are masked when the error is made.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+from hypertune._secrets import MASK, is_secret_key, redact
 
 __all__ = [
     "BoundError",
@@ -56,13 +58,16 @@ class HypertuneError(Exception):
         expected: str | None = None,
         fix: str | None = None,
     ) -> None:
+        problem = redact(problem)
         super().__init__(problem)
         self.problem = problem
         self.where = where
+        if where and is_secret_key(where) and not where.startswith("space.") and given is not _MISSING:
+            given = _Text(MASK)
         # Kept as text: an error must stay picklable when it crosses from a worker to the driver.
         self.given = None if given is _MISSING else given if isinstance(given, _Text) else _Text(_short(given))
-        self.expected = expected
-        self.fix = fix
+        self.expected = None if expected is None else redact(expected)
+        self.fix = None if fix is None else redact(fix)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
@@ -142,7 +147,7 @@ def did_you_mean(name: object, known: Iterable[str], *, fallback: str | None = N
 
 
 def _short(value: object, limit: int = 200) -> str:
-    text = repr(value)
+    text = redact(repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

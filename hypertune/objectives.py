@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypertune._family_options import fixed_hyperparameters
 from hypertune.config import Component, Config
 from hypertune.errors import ConfigError, SpaceError, TaskError, did_you_mean
-from hypertune.records import Direction, Params, ParamValue, TrialResult
+from hypertune.records import Direction, Params, ParamValue, TaskSpec, TrialResult
 from hypertune.registry import add_import_folder, load, load_attribute
 from hypertune.space import SearchSpace
 from hypertune.training.trial import Objective, Trial
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hypertune.families.contract import Family
     from hypertune.tasks.contract import Task
+    from hypertune.training.mip import HypernetworkSettings, MIPPredictor
     from hypertune.training.self_tuning_settings import SelfTuningSettings
     from hypertune.training.settings import TrainingSettings
 
@@ -71,6 +72,10 @@ class UserObjective:
             pass  # a builtin without a signature; calling it will tell
         return objective  # type: ignore[no-any-return]
 
+    def moved(self, folder: Path) -> UserObjective:
+        """Return the recipe for a machine where the module lies in another folder."""
+        return replace(self, folder=folder)
+
 
 @dataclass(frozen=True, slots=True)
 class FamilyObjective:
@@ -80,11 +85,13 @@ class FamilyObjective:
         config: The config; its family and task are set.
         space: The search space.
         self_tuning: Whether trials tune themselves when the config leaves it to the sampler.
+        hypernetwork: File of the hypernetwork whose predicted weights trials begin from.
     """
 
     config: Config
     space: SearchSpace
     self_tuning: bool = False
+    hypernetwork: Path | None = None
 
     def __call__(self) -> Objective:
         """Load data and family, and try models over the space before any trial is spent on one that cannot work.
@@ -98,14 +105,25 @@ class FamilyObjective:
         family, task, settings = self.load()
         self.preflight(family, task, settings)
         if settings.self_tuning is not None:
-            check_self_tuning(family, task, self._points()[-1], settings, self.space)
+            check_self_tuning(family, task, self.points()[-1], settings, self.space)
         fixed = self.fixed
+        if self.hypernetwork is not None:
+            family = self._begun(family, self.load_hypernetwork(self.hypernetwork))
 
         def objective(trial: Trial) -> TrialResult:
             trial.params = {**fixed, **trial.params}
             return fit(trial, family, task, settings, space=self.space)
 
         return objective
+
+    @property
+    def folder(self) -> Path:
+        """Folder that the user's modules and relative paths start from."""
+        return source_folder(self.config)
+
+    def moved(self, folder: Path) -> FamilyObjective:
+        """Return the recipe for a machine where that folder is another one."""
+        return replace(self, config=self.config.replace(source=str(folder)))
 
     def preflight(self, family: Family, task: Task, settings: TrainingSettings) -> None:
         """Check that names and metric fit, and build and run models over the space on the task's data.
@@ -118,7 +136,7 @@ class FamilyObjective:
         self.check_names(family)
         self.check_metric(task)
         reads = _Reads(family)
-        check_model(reads.family, task, self._points(), settings)
+        check_model(reads.family, task, self.points(), settings)
         reads.check(self.space, {*self.tuned_by_name, *self.space.self_tuned} if settings.self_tuning else ())
 
     def load(self) -> tuple[Family, Task, TrainingSettings]:
@@ -150,7 +168,9 @@ class FamilyObjective:
         """Return the training room's settings."""
         from hypertune.training.settings import TrainingSettings
 
-        trial = self.config.trial.model_dump(exclude={"timeout", "keep_checkpoints", "self_tuning"})
+        trial = self.config.trial.model_dump(
+            exclude={"timeout", "keep_checkpoints", "init_from_hypernet", "self_tuning"}
+        )
         direction: Direction = self.config.study.direction
         return TrainingSettings(
             metric=self.config.study.metric, direction=direction, self_tuning=self._self_tuning(), **trial
@@ -230,7 +250,67 @@ class FamilyObjective:
         """Hyperparameters that the family's options fix."""
         return fixed_hyperparameters(self.config.family.options) if self.config.family else {}
 
-    def _points(self) -> list[dict[str, ParamValue]]:
+    def hypernetwork_settings(self) -> tuple[HypernetworkSettings, dict[str, ParamValue]]:
+        """Return how the config's hypernetwork is trained, and the values that what it does not cover has meanwhile.
+
+        Raises:
+            ConfigError: An option is unknown or out of range.
+        """
+        from hypertune.training.mip import HypernetworkSettings
+
+        where, options = "sampler.hypernetwork", self.config.sampler.options.get("hypernetwork") or {}
+        if not isinstance(options, Mapping):
+            raise ConfigError("not options", where=where, given=options, expected="a mapping, such as {epochs: 100}")
+        setting = options.get("setting", {})
+        if not isinstance(setting, Mapping):
+            raise ConfigError("no values by name", where=f"{where}.setting", given=setting, expected="{lr: 0.01}")
+        known = [field.name for field in fields(HypernetworkSettings)]
+        for name, value in options.items():
+            if name not in known and name != "setting":
+                raise ConfigError(
+                    "the hypernetwork has no such option",
+                    where=f"{where}.{name}",
+                    given=value,
+                    fix=did_you_mean(name, [*known, "setting"]),
+                )
+        plain = {name: value for name, value in options.items() if name != "setting"}
+        for name in ("hidden", "include", "exclude"):
+            if isinstance(plain.get(name), list):
+                plain[name] = tuple(plain[name])
+        for name in setting:
+            if name not in self.space.names:
+                raise ConfigError(
+                    "no hyperparameter of the space",
+                    where=f"{where}.setting.{name}",
+                    given=setting[name],
+                    fix=did_you_mean(name, self.space.names),
+                )
+        return HypernetworkSettings(**plain), {**self.fixed, **setting}
+
+    def load_hypernetwork(self, path: Path) -> MIPPredictor:
+        """Load the hypernetwork that was trained for this config.
+
+        Raises:
+            HypertuneError: The file is missing or damaged, or belongs to another space, model or task.
+        """
+        from hypertune.training.mip import load_predictor
+
+        family, task, settings = self.load()
+        options, setting = self.hypernetwork_settings()
+        return load_predictor(path, family, task, self.space, settings, options=options, setting=setting)
+
+    def _begun(self, family: Family, predictor: MIPPredictor) -> Family:
+        """Return the family with the weights that the hypernetwork predicts."""
+
+        def build(params: Params, task: TaskSpec) -> nn.Module:
+            model = family.build(params, task)
+            model.load_state_dict(predictor.initial_weights(params))
+            return model
+
+        return replace(family, build=build)
+
+    def points(self) -> list[dict[str, ParamValue]]:
+        """Return configurations over the space, corners and fixed hyperparameters included, to try models on."""
         ends = [self.space.decode([end] * len(self.space)) for end in (0.0, 1.0)]
         points = [*ends, *self.space.sample(_PREFLIGHT_POINTS, seed=0)]
         return [{**self.fixed, **self.space.active(point)} for point in points]

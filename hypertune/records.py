@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "EXAMPLES",
+    "HYPERNETWORK",
+    "PREDICTED",
     "STANDARD_ERROR",
     "TRIAL_STATE",
     "TUNED",
@@ -46,6 +48,12 @@ EXAMPLES = "examples"
 
 STANDARD_ERROR = "_standard_error"
 """End of a final metric's name, such as ``val/loss_standard_error``: standard error of that mean over the examples."""
+
+PREDICTED = "hypertune:predicted"
+"""User attribute of an Optuna trial: what a hypernetwork predicts for it, in the units of the task's loss."""
+
+HYPERNETWORK = "hypertune:hypernetwork"
+"""User attribute of an Optuna study: cost and names of the hypernetwork that it paid for."""
 
 ParamValue: TypeAlias = bool | int | float | str | None
 Params: TypeAlias = Mapping[str, ParamValue]
@@ -84,12 +92,14 @@ class Assignment:
         params: Hyperparameter values to start from.
         seed: Seed of everything random inside the trial.
         folder: Folder that belongs to this trial alone.
+        retry_of: The interrupted trial that this one repeats.
     """
 
     number: int
     params: Params
     seed: int
     folder: str
+    retry_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "pruner": Kind("hypertune.samplers.pruners", "PRUNER"),
     "runner": Kind("hypertune.runners", "RUNNER"),
     "effect": Kind("hypertune.effects", "EFFECT"),
+    "figure": Kind("hypertune.reporting.figures", "FIGURE"),
 }
 
 

@@ -30,8 +30,11 @@ class RunFolder:
     events.jsonl     every event, written before anything else is
     published.json   how much of it is in MLflow
     result.json      the outcome
+    report/          the study report
     trials/0007/     log.txt and the best epoch's weights of trial 7
     ```
+    The first four are what a run is continued from. They hold what the config says, credentials included, so only the
+    user can read them (mode 0600); everything else has credentials masked.
     """
 
     path: Path
@@ -131,8 +134,13 @@ class RunFolder:
         finally:
             lock.release()
 
-    def write_text(self, file: Path, text: str) -> None:
+    def write_text(self, file: Path, text: str, *, private: bool = False) -> None:
         """Write a file so that it is always whole: the old content or the new.
+
+        Args:
+            file: The file.
+            text: Its content.
+            private: Whether only the user can read it (mode 0600).
 
         Raises:
             StorageError: The folder cannot be written.
@@ -144,20 +152,21 @@ class RunFolder:
                     stream.write(text)
                     stream.flush()
                     os.fsync(stream.fileno())
-                os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp made it private to the user
+                if not private:
+                    os.chmod(temporary, 0o644)  # noqa: PTH101 - mkstemp made it private to the user
                 os.replace(temporary, file)  # noqa: PTH105
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)  # noqa: PTH108
                 raise
 
-    def write_json(self, file: Path, content: Mapping[str, Any]) -> None:
-        """Write strict JSON atomically.
+    def write_json(self, file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
+        """Write strict JSON atomically; arguments as for `write_text`.
 
         Raises:
             StorageError: The folder cannot be written.
         """
-        self.write_text(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        self.write_text(file, json.dumps(content, indent=2, allow_nan=False) + "\n", private=private)
 
     def read_json(self, file: Path) -> dict[str, Any]:
         """Read a JSON file of this run.

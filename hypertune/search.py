@@ -9,18 +9,20 @@ import contextlib
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import optuna
 from numpy.random import SeedSequence
 from optuna.pruners import NopPruner
 
 from hypertune import __version__
+from hypertune._secrets import redact, redact_mapping, remember, secrets_in
 from hypertune._yaml import dump_yaml
+from hypertune.attachments import StudyReport, TaskData
 from hypertune.config import Config
 from hypertune.driver.ask_tell import AskTell
 from hypertune.driver.attributes import trial_records
@@ -28,28 +30,36 @@ from hypertune.driver.recovery import recover, requeue
 from hypertune.driver.signals import stopped_by_signals
 from hypertune.driver.study_store import StudyStore, open_storage, storage_errors
 from hypertune.errors import ConfigError, HypertuneError, StorageError
+from hypertune.hypernetwork_prior import obtain_hypernetwork, rank_correlation, wants_hypernetwork
 from hypertune.many_tasks import findings
 from hypertune.objectives import BestModel, FamilyObjective
 from hypertune.provenance import git_commit, versions
-from hypertune.records import Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
+from hypertune.records import HYPERNETWORK, Event, Listener, Started, StudyClosed, StudyInfo, StudyOpened
 from hypertune.reporting.result import StudyResult
 from hypertune.run_folder import RunFolder
+from hypertune.runners.contract import MakeObjective
 from hypertune.selection_luck import selection_luck
 from hypertune.space import SearchSpace
 from hypertune.tracking.checkpoints import KeepBestCheckpoint
 from hypertune.tracking.console import Console
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.journal import Journal
 from hypertune.tracking.publisher import Publisher
 from hypertune.tracking.status import PublisherStatus
+from hypertune.training.trial import Objective
 from hypertune.wiring import (
     make_objective,
     read_pruner,
     read_runner,
     read_sampler,
     read_space,
+    with_scheduler,
 )
 
-__all__ = ["Plan", "check_search", "load_result", "plan_search", "resume_search", "run_search"]
+if TYPE_CHECKING:
+    from hypertune.reporting.landscape import Landscape
+
+__all__ = ["Plan", "check_search", "load_result", "plan_search", "rank_search", "resume_search", "run_search"]
 
 # What may change when a run goes on: how long and where, never what a trial means.
 _MAY_CHANGE = {"study.n_trials", "study.timeout", "trial.timeout", "trial.device", "runner", "tracking"}
@@ -139,9 +149,9 @@ def run_search(
                 "created": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "hypertune": __version__,
             }
-            folder.write_text(folder.config, plan.config.to_yaml())
-            folder.write_text(folder.space, dump_yaml(plan.space.to_mapping()))
-            folder.write_json(folder.identity, identity)
+            folder.write_text(folder.config, plan.config.to_yaml(), private=True)
+            folder.write_text(folder.space, dump_yaml(plan.space.to_mapping()), private=True)
+            folder.write_json(folder.identity, identity, private=True)
             run = _Run(plan, folder, store, identity["study_id"] or "", listeners, stream, quiet)
             try:
                 return run.drive()
@@ -192,14 +202,14 @@ def resume_search(
             )
     with folder.lock():
         identity = folder.read_json(folder.identity)
-        config = Config.load(folder.config, overrides)
+        config = with_scheduler(Config.load(folder.config, overrides))
         plan = _plan(config, read_space(config), name=identity["study"], storage=identity["storage"])
         storage = open_storage(plan.storage, create=False)
         journal, _ = Journal(folder.journal).read()
         missing = recover(storage, plan.name, journal, plan.space.distributions)
         if overrides:
-            folder.write_text(folder.config, plan.config.to_yaml())
-            folder.write_json(folder.identity, {**identity, "tracking": plan.tracking})
+            folder.write_text(folder.config, plan.config.to_yaml(), private=True)
+            folder.write_json(folder.identity, {**identity, "tracking": plan.tracking}, private=True)
         with storage_errors(plan.storage):
             resumed_at = len(storage.get_all_trials(storage.get_study_id_from_name(plan.name), deepcopy=False))
         sampler = read_sampler(config, plan.space, resumed_at=resumed_at)
@@ -207,6 +217,59 @@ def resume_search(
         requeue(store)
         run_ = _Run(plan, folder, store, identity["study_id"], listeners, stream, quiet, [*journal, *missing], missing)
         return run_.drive()
+
+
+def rank_search(
+    source: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    run: str | None = None,
+    root: str | Path = "runs",
+    folder: str | Path | None = None,
+    n: int = 5000,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Landscape, Path]:
+    """Rank configurations by a hypernetwork's predictions, and write table and figures.
+
+    Args:
+        source: Path of a config file, whose hypernetwork is trained, or loaded where it is in ``folder`` already.
+        overrides: ``dotted.key=value`` texts that win over it.
+        run: Run folder, or name below ``root``, whose hypernetwork is loaded; instead of a config.
+        root: Folder of the runs.
+        folder: Where hypernetwork, table and figures go; by default that of the run, or one beside the runs.
+        n: Number of configurations.
+        say: Told about progress.
+
+    Returns:
+        The landscape, and the folder.
+
+    Raises:
+        HypertuneError: The first thing that is wrong.
+    """
+    from hypertune.ranking import rank_configurations  # plotly is imported for this alone
+
+    if (source is None) == (run is None):
+        raise ConfigError("give a config or a run, and not both", where="rank", fix="CONFIG, or --run RUN")
+    if run is not None:
+        if overrides:
+            raise ConfigError("a run's config is what it is", where="-o", given=overrides[0], fix="drop it")
+        found = RunFolder.find(run, Path(root))
+        if not (found.path / "hypernetwork.pt").exists():
+            raise ConfigError(
+                "the run has no hypernetwork", where="--run", given=run, fix="name its config instead: it is trained"
+            )
+        config = Config.load(found.config)
+        landscape = rank_configurations(config, read_space(config), found.path, n=n, say=say)
+        place = found.path if folder is None else Path(folder)
+    else:
+        assert source is not None
+        plan = plan_search(source, overrides)
+        what = plan.experiment.replace("/", "-")
+        place = Path(plan.config.study.folder) / f"landscape-{what}" if folder is None else Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        landscape = rank_configurations(plan.config, plan.space, place, n=n, say=say)
+    landscape.write(place)
+    return landscape, place
 
 
 def load_result(run: str | None = None, *, root: str | Path = "runs") -> StudyResult:
@@ -221,8 +284,12 @@ def load_result(run: str | None = None, *, root: str | Path = "runs") -> StudyRe
     storage = open_storage(identity["storage"], create=False)
     with storage_errors(identity["storage"]):
         trials = storage.get_all_trials(storage.get_study_id_from_name(identity["study"]), deepcopy=False)
+        study = storage.get_study_id_from_name(identity["study"])
+        hypernetwork = storage.get_study_user_attrs(study).get(HYPERNETWORK, {})
     finished = folder.result.exists() and bool(folder.read_json(folder.result).get("finished"))
-    return _result(config, identity["study"], folder.path, trials, finished=finished, tags={})
+    return _result(
+        config, identity["study"], folder.path, trials, finished=finished, tags={}, hypernetwork=hypernetwork
+    )
 
 
 @dataclass(slots=True)
@@ -244,7 +311,7 @@ class _Run:
         config, plan = self.plan.config, self.plan
         self.started = bool(self.past)
         info = self._info()
-        objective = make_objective(config, plan.space)
+        begun = time.monotonic()
         runner = read_runner(config)
         journal = Journal(self.folder.journal)
         console = Console(
@@ -260,6 +327,9 @@ class _Run:
             keep(event)
         if not self.quiet:
             console.note(f"{plan.name}: starting, {runner.workers} worker(s), in {self.folder.path}")
+
+        path = self._prepare_hypernetwork(console.note)
+        objective = make_objective(config, plan.space, hypernetwork=path)
 
         def emit(event: Event) -> None:
             journal(event)  # first: it is what a killed driver is recovered from
@@ -290,13 +360,20 @@ class _Run:
                 emit=emit,
                 trial_seed=lambda number: trial_seed(config.study.seed, number),
                 n_trials=config.study.n_trials,
-                deadline=time.monotonic() + (config.study.timeout or math.inf),
+                deadline=begun + (config.study.timeout or math.inf),
             )
             prunes = not isinstance(self.store.study.pruner, NopPruner)
             with stopped_by_signals(loop.stop, runner, console.note):
-                finished = loop.run(objective, prunes=prunes, ready=ready)
+                recipe = _Discreet(objective, tuple(secrets_in(config.to_mapping())))
+                finished = loop.run(recipe, prunes=prunes, ready=ready)
                 result = _result(
-                    config, plan.name, self.folder.path, self.store.trials(), finished=finished, tags=info.tags
+                    config,
+                    plan.name,
+                    self.folder.path,
+                    self.store.trials(),
+                    finished=finished,
+                    tags=info.tags,
+                    hypernetwork=self._compared_hypernetwork(),
                 )
                 content = {
                     **result.to_json(),
@@ -308,6 +385,8 @@ class _Run:
                 for said in (content.get("selection", {}).get(key) for key in ("statement", "advice")):
                     if said and not self.quiet:
                         console.note(said)
+                # What is shown has no credentials; what a resumed run needs of them is in its own private files.
+                content = redact_mapping(content, names=False)
                 self.folder.write_json(self.folder.result, content)
                 best = result.best
                 emit(StudyClosed(time.time(), finished, None if best is None else best.number, content))
@@ -322,20 +401,52 @@ class _Run:
                         )
         return result
 
+    def _prepare_hypernetwork(self, note: Callable[[str], None]) -> Path | None:
+        """Give the sampler its hypernetwork, and the study its price; return the file."""
+        config, space = self.plan.config, self.plan.space
+        if not wants_hypernetwork(config):
+            return None
+        kept = self.store.study.user_attrs.get(HYPERNETWORK)
+        objective = make_objective(config, space)
+        assert isinstance(objective, FamilyObjective)
+        say = (lambda text: None) if self.quiet else note
+        found = obtain_hypernetwork(objective, self.folder.path, facts=kept, say=say)
+        if found.facts != kept:
+            self.store.keep(HYPERNETWORK, dict(found.facts))
+        self.store.study.sampler = read_sampler(
+            config, space, resumed_at=len(self.store.trials()), predictor=found.predictor
+        )
+        return found.path
+
+    def _compared_hypernetwork(self) -> Mapping[str, Any]:
+        """Return what the study keeps of its hypernetwork, the rank correlation with its trials brought up to date."""
+        facts: dict[str, Any] = dict(self.store.study.user_attrs.get(HYPERNETWORK, {}))
+        rank = rank_correlation(self.store.trials(), maximize=self.plan.config.study.direction == "maximize")
+        if facts and rank is not None and facts.get("spearman") != rank:
+            facts["spearman"] = rank
+            self.store.keep(HYPERNETWORK, facts)
+        return facts
+
     def _publisher(self, info: StudyInfo, objective: Any) -> Publisher | None:
         tracking = self.plan.config.tracking
         if not tracking.enabled or self.plan.tracking is None:
             return None
-        load_model = None
-        if tracking.log_model and isinstance(objective, FamilyObjective):
-            load_model = BestModel(objective, self.folder.path / "trials")
+        family = objective if isinstance(objective, FamilyObjective) else None
+        attachments = Attachments(
+            load_model=BestModel(family, self.folder.path / "trials") if family and tracking.log_model else None,
+            code_paths=tuple(_code_paths(self.plan.config)),
+            register=tracking.registered_model,
+            describe_data=TaskData(family) if family else None,
+            write_report=StudyReport(self.folder.path) if tracking.report else None,
+            system_metrics=tracking.system_metrics,
+        )
         return Publisher.spawn(
             self.folder.path,
             uri=self.plan.tracking,
             experiment=self.plan.experiment,
             info=info,
-            load_model=load_model,
-            code_paths=_code_paths(self.plan.config),
+            attachments=attachments,
+            secrets=secrets_in(self.plan.config.to_mapping()),
         )
 
     def _info(self) -> StudyInfo:
@@ -359,8 +470,28 @@ class _Run:
             metric=config.study.metric,
             n_trials=config.study.n_trials,
             folder=str(self.folder.path),
-            tags={key: value for key, value in tags.items() if value},
+            tags={key: redact(value) for key, value in tags.items() if value},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Discreet:
+    """A recipe for trials whose process knows which values it must not show."""
+
+    recipe: MakeObjective
+    secrets: tuple[str, ...]
+
+    def __call__(self) -> Objective:
+        remember(self.secrets)
+        return self.recipe()
+
+    @property
+    def folder(self) -> Path | None:
+        return getattr(self.recipe, "folder", None)
+
+    def moved(self, folder: Path) -> _Discreet:
+        move = getattr(self.recipe, "moved", None)
+        return self if move is None else replace(self, recipe=move(folder))
 
 
 def trial_seed(seed: int, number: int) -> int:
@@ -370,8 +501,8 @@ def trial_seed(seed: int, number: int) -> int:
 
 def _read(source: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> Config:
     if isinstance(source, Mapping):
-        return Config.from_mapping(source, overrides, source=Path.cwd())
-    return Config.load(source, overrides)
+        return with_scheduler(Config.from_mapping(source, overrides, source=Path.cwd()))
+    return with_scheduler(Config.load(source, overrides))
 
 
 def _plan(config: Config, space: SearchSpace, *, name: str | None = None, storage: str | None = None) -> Plan:
@@ -433,7 +564,14 @@ def _refuse_known_name(plan: Plan) -> None:
 
 
 def _result(
-    config: Config, name: str, folder: Path, trials: Any, *, finished: bool, tags: Mapping[str, str]
+    config: Config,
+    name: str,
+    folder: Path,
+    trials: Any,
+    *,
+    finished: bool,
+    tags: Mapping[str, str],
+    hypernetwork: Mapping[str, Any],
 ) -> StudyResult:
     return StudyResult(
         name=name,
@@ -444,6 +582,7 @@ def _result(
         trials=trial_records(trials),
         versions=versions(),
         tags=tags,
+        hypernetwork=hypernetwork,
     )
 
 

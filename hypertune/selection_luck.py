@@ -39,11 +39,14 @@ def selection_luck(study: Study, result: StudyResult, config: Config) -> dict[st
         ``{"selection": ...}``: the fields of a `SelectionCertificate`, the ``split`` its examples are from, and a
         ``statement`` in words; or ``not_certified``, with the reason. ``indistinguishable``: complete trials whose
         value is within the noise of the winner's. ``advice``: what that says of more trials, in words. Empty for a
-        study over many tasks, which has certificates of its own, and when no trial is complete.
+        study over many tasks, which has certificates of its own, for an objective whose metric is no ``val/...``, and
+        when no trial is complete.
     """
     best = result.best
     if best is None or config.tasks is not None or hasattr(study.sampler, "certificate"):
         return {}
+    if config.objective is not None and not result.metric.startswith("val/"):
+        return {}  # nobody but the user knows what such a value is a mean of
     found: dict[str, Any] = {"metric": result.metric}
     try:
         split, certificate = _certificate(best, result, config)

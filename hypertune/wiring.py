@@ -3,21 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from hypertune._family_options import fixed_hyperparameters, searched_mixtures
-from hypertune.config import Config
-from hypertune.errors import ConfigError
+from hypertune.config import Component, Config, RunnerConfig
+from hypertune.errors import ConfigError, did_you_mean
+from hypertune.hypernetwork_prior import check_hypernetwork, wants_hypernetwork
 from hypertune.many_tasks import ManyTasksObjective
 from hypertune.objectives import FamilyObjective, UserObjective, load_family, source_folder
 from hypertune.registry import add_import_folder, load
 from hypertune.runners.contract import MakeObjective, Runner
+from hypertune.samplers._prior import Predictor
 from hypertune.samplers.contract import as_pruner, as_sampler
 from hypertune.space import SearchSpace
 
-__all__ = ["make_objective", "read_pruner", "read_runner", "read_sampler", "read_space"]
+__all__ = ["make_objective", "read_pruner", "read_runner", "read_sampler", "read_space", "with_scheduler"]
+
+# Schedulers by Ray Tune's names: the pruner of ours that is the same, and what its options are called there.
+_SCHEDULERS: dict[str, tuple[str, dict[str, str]]] = {
+    "asha": ("successive_halving", {"grace_period": "min_resource", "reduction_factor": "reduction_factor"}),
+    "hyperband": (
+        "hyperband",
+        {"grace_period": "min_resource", "max_t": "max_resource", "reduction_factor": "reduction_factor"},
+    ),
+}
+
+
+def with_scheduler(config: Config) -> Config:
+    """Return the config with the scheduler of a ray runner as its pruner: the driver judges, wherever trials run.
+
+    Raises:
+        ConfigError: It is unknown, one of its options is, or there is a pruner beside it.
+    """
+    options = config.runner.options
+    if config.runner.name != "ray" or "scheduler" not in options:
+        return config
+    where, scheduler = "runner.scheduler", options.pop("scheduler")
+    if isinstance(scheduler, str):
+        scheduler = {"name": scheduler}
+    if not isinstance(scheduler, Mapping) or not isinstance(scheduler.get("name"), str):
+        raise ConfigError("not a scheduler", where=where, given=scheduler, expected="{name: asha}, with options")
+    if config.pruner.name != "none":
+        raise ConfigError(
+            "both a scheduler and a pruner are given, and they are the same thing",
+            where=where,
+            given=scheduler,
+            fix="drop one of the two",
+        )
+    name = scheduler["name"]
+    if name in {"pbt", "pb2"}:
+        raise ConfigError(
+            f"{name} exchanges weights between trials, which only Ray Tune's own loop can do",
+            where=where,
+            given=name,
+            fix="use Ray Tune with a search algorithm of hypertune.ray, or a self-tuning sampler such as stn",
+        )
+    if name not in _SCHEDULERS:
+        raise ConfigError(
+            "no such scheduler", where=f"{where}.name", given=name, fix=did_you_mean(name, [*_SCHEDULERS, "pbt"])
+        )
+    pruner, names = _SCHEDULERS[name]
+    translated: dict[str, object] = {}
+    for key, value in scheduler.items():
+        if key == "max_t" and key not in names:
+            _check_length(config, value, f"{where}.max_t")
+        elif key != "name" and key not in names:
+            known = {*names, "max_t"}
+            raise ConfigError(
+                f"{name} has no such option", where=f"{where}.{key}", given=value, fix=did_you_mean(key, known)
+            )
+        elif key != "name":
+            translated[names[key]] = value
+    return config.replace(
+        pruner=Component(name=pruner, **translated), runner=RunnerConfig(name=config.runner.name, **options)
+    )
+
+
+def _check_length(config: Config, steps: object, where: str) -> None:
+    """Check that what ends a trial agrees with a scheduler that leaves it to the trial."""
+    if config.objective is not None:
+        raise ConfigError("an objective decides itself how long it trains", where=where, given=steps, fix="drop it")
+    if steps != config.trial.epochs:
+        raise ConfigError(
+            "another length than trial.epochs",
+            where=where,
+            given=steps,
+            expected=str(config.trial.epochs),
+            fix="drop it, or set trial.epochs",
+        )
 
 
 def read_space(config: Config) -> SearchSpace:
@@ -62,19 +138,26 @@ def _with_share(space: SearchSpace, name: str) -> SearchSpace:
     return SearchSpace.from_mapping(mapping)
 
 
-def read_sampler(config: Config, space: SearchSpace, *, resumed_at: int = 0) -> BaseSampler:
-    """Build the sampler.
+def read_sampler(
+    config: Config, space: SearchSpace, *, resumed_at: int = 0, predictor: Predictor | None = None
+) -> BaseSampler:
+    """Build the sampler, with the predictor of the config's hypernetwork once it is trained.
 
     Raises:
         ConfigError: The name or an option is unknown or wrong.
     """
     add_import_folder(source_folder(config))
+    check_hypernetwork(config, space)
+    options = dict(config.sampler.options)
+    if wants_hypernetwork(config):
+        options.pop("hypernetwork", None)
+        options["warm_start" if "warm_start" in options else "predict"] = predictor
     return as_sampler(
         load("sampler", config.sampler.name, where="sampler"),
         space,
         seed=config.study.seed,
         resumed_at=resumed_at,
-        options=config.sampler.options,
+        options=options,
     )
 
 
@@ -101,12 +184,14 @@ def read_runner(config: Config) -> Runner:
     return runner
 
 
-def make_objective(config: Config, space: SearchSpace) -> MakeObjective:
-    """Return the recipe for what the trials run."""
+def make_objective(config: Config, space: SearchSpace, *, hypernetwork: Path | None = None) -> MakeObjective:
+    """Return the recipe for what the trials run; ``hypernetwork`` is the file of the one that they may begin from."""
     if config.objective is not None:
         return UserObjective(config.objective, source_folder(config))
     add_import_folder(source_folder(config))
     if config.tasks is not None:
         return ManyTasksObjective(config, space)
     sampler = load("sampler", config.sampler.name, where="sampler")
-    return FamilyObjective(config, space, self_tuning=bool(getattr(sampler, "self_tuning", False)))
+    self_tuning = bool(getattr(sampler, "self_tuning", False))
+    begun = hypernetwork if config.trial.init_from_hypernet else None
+    return FamilyObjective(config, space, self_tuning=self_tuning, hypernetwork=begun)

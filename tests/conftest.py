@@ -8,9 +8,11 @@ import os
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+import shutil  # noqa: E402
 import socket  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 import urllib.request  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
@@ -69,6 +71,28 @@ class Server:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[object]:
+    """Ray's own two-CPU test cluster, with a folder and ports to itself; this process is not connected to it."""
+    from ray.cluster_utils import Cluster
+
+    folder = Path(tempfile.mkdtemp(prefix="ht", dir="/tmp"))  # sockets below it allow no longer name
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2,
+            "object_store_memory": 100 << 20,
+            "include_dashboard": False,
+            "temp_dir": str(folder),
+            # A killed node is noticed within seconds.
+            "_system_config": {"health_check_period_ms": 1000, "health_check_timeout_ms": 10_000},
+        },
+    )
+    yield cluster
+    cluster.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

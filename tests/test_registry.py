@@ -10,9 +10,17 @@ from hypertune.errors import ConfigError
 
 
 def test_names_are_the_file_names():
-    assert registry.names("sampler") == ["cmaes", "data_driven", "gp", "qmc", "random", "stn", "tpe"]
-    assert registry.names("pruner") == ["hyperband", "median", "none", "patient", "racing", "wilcoxon"]
-    assert registry.names("runner") == ["inline", "local"]
+    assert registry.names("sampler") == ["cmaes", "data_driven", "gp", "mip", "qmc", "random", "stn", "tpe"]
+    assert registry.names("pruner") == [
+        "hyperband",
+        "median",
+        "none",
+        "patient",
+        "racing",
+        "successive_halving",
+        "wilcoxon",
+    ]
+    assert registry.names("runner") == ["inline", "local", "ray"]
     assert registry.names("effect") == [
         *("affine", "elastic", "erase", "input_noise", "label_smoothing", "masking", "mixup", "photometric")
     ]

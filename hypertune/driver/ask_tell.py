@@ -12,6 +12,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from hypertune.driver.attributes import INTERRUPTED, RETRY_OF, SEED, attributes_of
+from hypertune.driver.recovery import repeat
 from hypertune.driver.study_store import StudyStore
 from hypertune.errors import ConfigError, StorageError, did_you_mean
 from hypertune.records import (
@@ -74,6 +75,7 @@ class AskTell:
     _prunes: bool = False
     _judged: bool = False
     _other_metrics: set[str] = field(default_factory=set)
+    _to_repeat: list[int] = field(default_factory=list)
     _finished: int = 0
     _flushed: float = 0.0
 
@@ -112,7 +114,7 @@ class AskTell:
             while self._wants_more() and self.runner.free() > 0:
                 self._begin()
             self._flush_if_due()
-            if not self._running:
+            if not self._running and not self._wants_more():  # it may want more than there are workers left for
                 break
             for ended in self.runner.wait(_POLL_SECONDS):
                 self._end(ended)
@@ -122,11 +124,13 @@ class AskTell:
         self.store.flush()
 
     def _wants_more(self) -> bool:
-        if self.stop.level or self.store.exhausted or time.monotonic() >= self.deadline:
+        if self.stop.level or time.monotonic() >= self.deadline or (self.store.exhausted and not self._to_repeat):
             return False
         return self.n_trials is None or self._finished + len(self._running) < self.n_trials
 
     def _begin(self) -> None:
+        if self._to_repeat:  # its machine was lost
+            repeat(self.store, self._to_repeat.pop(0))
         trial = self.store.ask(self.space)
         number, attributes = trial.number, trial.user_attrs
         seed = attributes.get(SEED)
@@ -138,7 +142,7 @@ class AskTell:
         folder = self.folder / "trials" / f"{number:04d}"
         if attributes.get(RETRY_OF) is not None:
             _hand_over(self.folder / "trials" / f"{attributes[RETRY_OF]:04d}", folder)
-        assignment = Assignment(number, params, seed, str(folder))
+        assignment = Assignment(number, params, seed, str(folder), attributes.get(RETRY_OF))
         worker = self.runner.submit(assignment)
         self._running[number] = time.monotonic()
         self.emit(Started(number, time.time(), params, seed, worker, attributes.get(RETRY_OF)))
@@ -174,7 +178,9 @@ class AskTell:
             )
         self.emit(end)
         self.store.tell(number, state, value, attributes_of(end))
-        if ended.how != "interrupted":
+        if ended.how == "interrupted":
+            self._to_repeat.append(number)
+        else:
             self._finished += 1
         if ended.how == "finished" and self._prunes and not self._judged:
             raise self._nothing_to_judge()

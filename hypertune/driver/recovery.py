@@ -21,7 +21,7 @@ from hypertune.driver.study_store import StudyStore, storage_errors
 from hypertune.errors import StorageError
 from hypertune.records import TUNED, Event, Failed, Finished, Pruned, Reported, Started
 
-__all__ = ["recover", "requeue"]
+__all__ = ["recover", "repeat", "requeue"]
 
 _REASON = "the driver ended before the trial did"
 
@@ -89,10 +89,16 @@ def requeue(store: StudyStore) -> list[int]:
     queued = []
     for trial in trials:
         if trial.user_attrs.get(INTERRUPTED) and trial.number not in repeated:
-            attributes = {RETRY_OF: trial.number, SEED: trial.user_attrs.get(SEED)}
-            store.study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+            repeat(store, trial.number)
             queued.append(trial.number)
     return queued
+
+
+def repeat(store: StudyStore, number: int) -> None:
+    """Queue one interrupted trial."""
+    trial = store.trials()[number]
+    attributes = {RETRY_OF: number, SEED: trial.user_attrs.get(SEED)}
+    store.study.enqueue_trial(dict(trial.params), user_attrs=attributes)
 
 
 def _add(

@@ -321,6 +321,7 @@ def attach(
     exclude: Sequence[str | type[nn.Module]] = (),
     batch_axes: Mapping[str, BatchAxis] | None = None,
     scale: float | Mapping[str, float] = 0.5,
+    size: int | None = None,
 ) -> ResponseModel:
     """Let a model's weights respond to hyperparameters.
 
@@ -341,6 +342,8 @@ def attach(
         batch_axes: Axis of the batch in the inputs of layers by path pattern, where it is not the first; ``"merged"``
             where the first axis is batch times something.
         scale: Initial standard deviation of the perturbations.
+        size: Length of a displacement, where it is not that of the hyperparameters but features of them; 0: all layers
+            stay plain, and the hyperparameters only act.
 
     Returns:
         The responding model, on the device of the given one.
@@ -365,14 +368,14 @@ def attach(
     for path, module in list(model.named_modules()):
         if next(module.parameters(recurse=False), None) is None:
             continue
-        reason = _stays_plain(path, module, include, exclude, tied)
-        layer = None if reason else response_layer(module, context, size=len(names), rank=rank, path=path)
+        reason = "nothing responds" if size == 0 else _stays_plain(path, module, include, exclude, tied)
+        layer = None if reason else response_layer(module, context, size=size or len(names), rank=rank, path=path)
         layers[id(module)] = layer
         if layer is None:
             untreated[path] = reason or f"no best response is known for {type(module).__name__}"
         else:
             treated.append(path)
-    if not treated:
+    if not treated and size != 0:
         raise FamilyError(
             "no layer of the model can respond to hyperparameters",
             where="model",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,7 +14,7 @@ from hypertune.errors import SpaceError, did_you_mean
 from hypertune.records import Params, ParamValue
 from hypertune.space import SearchSpace
 
-__all__ = ["TunedHyperparameters"]
+__all__ = ["TunedHyperparameters", "as_range", "value_at"]
 
 # A start at the very end of a range would sit where the sigmoid is flat; it is moved in by this share of the range.
 _MARGIN = 0.02
@@ -101,7 +101,8 @@ class TunedHyperparameters(nn.Module):
             Values by name, ``(...)`` each, inside their ranges; whole numbers as floats.
         """
         positions = torch.sigmoid(raw)
-        return {name: _value(positions[..., index], self._distributions[name]) for index, name in enumerate(self.names)}
+        ranges = self._distributions
+        return {name: value_at(positions[..., index], ranges[name]) for index, name in enumerate(self.names)}
 
     def current(self) -> dict[str, ParamValue]:
         """Return the value of each hyperparameter at lambda, as Python scalars inside its range."""
@@ -152,7 +153,16 @@ def _logit(position: Tensor) -> Tensor:
     return torch.log(position) - torch.log1p(-position)
 
 
-def _value(position: Tensor, distribution: BaseDistribution) -> Tensor:
+def value_at(position: Tensor, distribution: BaseDistribution) -> Tensor:
+    """Return the values of one numeric hyperparameter at positions in [0, 1] on its axis of the unit cube.
+
+    Args:
+        position: ``(...)``.
+        distribution: Its range.
+
+    Returns:
+        ``(...)``, inside the range; whole numbers as floats.
+    """
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
     if isinstance(distribution, IntDistribution) and distribution.log:
@@ -165,3 +175,11 @@ def _value(position: Tensor, distribution: BaseDistribution) -> Tensor:
     if distribution.log:
         return torch.exp(math.log(low) + position * (math.log(high) - math.log(low)))
     return low + position * (high - low)
+
+
+def as_range(distribution: BaseDistribution) -> BaseDistribution:
+    """Return the range that a choice of numbers spans, for code that only knows ranges; ranges as they are."""
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [float(choice) for choice in distribution.choices]  # type: ignore[arg-type]
+        return FloatDistribution(min(numbers), max(numbers))
+    return distribution

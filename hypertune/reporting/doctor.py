@@ -15,7 +15,7 @@ from types import ModuleType
 
 from hypertune import __version__
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "examine_kernels"]
 
 _PACKAGES = ("torch", "optuna", "mlflow", "ray", "triton", "scikit-learn", "pandas", "cmaes", "mlxtend")
 
@@ -49,6 +49,25 @@ def examine() -> list[Finding]:
             findings.append(Finding(what, False, f"{type(error).__name__}: {error}".splitlines()[0]))
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     findings.append(Finding("disk here", free > 1.0, f"{free:.1f} GB free"))
+    return findings
+
+
+def examine_kernels() -> list[Finding]:
+    """Look at the path of every fused kernel, and on a GPU at its speed beside what is predicted.
+
+    Timing takes a minute or two. What fails is a finding; nothing here raises.
+    """
+    try:
+        measure = _module("hypertune.kernels.measure")
+        findings = [
+            Finding(name, chosen.path == "triton", f"{chosen.path}: {chosen.reason}")
+            for name, chosen in measure.paths().items()
+        ]
+        torch = _module("torch")
+        if torch.cuda.is_available() and any(finding.good for finding in findings):
+            findings += [Finding(each.kernel, True, str(each)) for each in measure.measure(torch.device("cuda"))]
+    except Exception as error:
+        return [Finding("kernels", False, f"{type(error).__name__}: {error}".splitlines()[0])]
     return findings
 
 

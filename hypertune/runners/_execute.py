@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hypertune._secrets import redact
 from hypertune.errors import HypertuneError
 from hypertune.records import Assignment, Cost, Report
 from hypertune.runners.contract import Ended
@@ -46,11 +47,12 @@ def execute(objective: Objective, assignment: Assignment, send: Callable[[Report
 def _ended_by(number: int, error: BaseException) -> Ended:
     if isinstance(error, (TrialPruned, *_foreign_pruned())):
         cost = error.cost if isinstance(error, TrialPruned) else Cost()
-        return Ended(number, "pruned", reason=str(error) or "pruned", cost=cost)
+        return Ended(number, "pruned", reason=redact(str(error)) or "pruned", cost=cost)
     if isinstance(error, HypertuneError):
         cost = error.cost if isinstance(error, Diverged) else Cost()
         return Ended(number, "failed", reason=str(error), cost=cost)
-    return Ended(number, "failed", reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    reason = redact(f"{type(error).__name__}: {error}")
+    return Ended(number, "failed", reason=reason, traceback=redact(traceback.format_exc()))
 
 
 def _foreign_pruned() -> tuple[type[BaseException], ...]:

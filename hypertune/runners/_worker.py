@@ -12,6 +12,7 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from hypertune._secrets import redact
 from hypertune.errors import HypertuneError
 from hypertune.records import Assignment, Report
 from hypertune.runners._execute import execute
@@ -41,7 +42,7 @@ def work(
         pipe.send(("broken", error))
         return
     except BaseException as error:
-        traceback.print_exc()
+        sys.stderr.write(redact(traceback.format_exc()))
         broken = HypertuneError(f"{type(error).__name__}: {error}", where="objective", fix=f"see {log}")
         pipe.send(("broken", broken))
         return

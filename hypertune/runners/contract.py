@@ -12,7 +12,11 @@ from hypertune.training.trial import Objective
 __all__ = ["Ended", "MakeObjective", "OnReport", "Runner"]
 
 MakeObjective: TypeAlias = Callable[[], Objective]
-"""Picklable; called once in each worker, before its first trial. Raises `HypertuneError` for a user's mistake."""
+"""Picklable; called once in each worker, before its first trial. Raises `HypertuneError` for a user's mistake.
+
+A recipe that needs the user's files has ``folder``, where they are, and ``moved(folder)``, which returns the recipe
+for a machine where they are elsewhere.
+"""
 
 OnReport: TypeAlias = Callable[[int, Report], bool]
 """``on_report(number, report)`` -> whether the trial should be pruned; called in the driver."""
@@ -33,7 +37,8 @@ class Ended:
 class Runner(Protocol):
     """Executes trials somewhere.
 
-    A trial that crashes, hangs or is killed ends as ``failed``: a runner survives its workers.
+    A trial that crashes, hangs or is killed ends as ``failed``: a runner survives its workers. One that ends because
+    its machine was lost is ``interrupted``, and the driver repeats it.
     """
 
     workers: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["DataDrivenSampler", "RacingPruner", "STNSampler", "race_tasks"]
+__all__ = ["DataDrivenSampler", "MIPSampler", "RacingPruner", "STNSampler", "race_tasks"]
 
 _MODULES = {
     "DataDrivenSampler": "data_driven",
+    "MIPSampler": "mip",
     "RacingPruner": "pruners.racing",
     "STNSampler": "stn",
     "race_tasks": "_interleave",

@@ -22,7 +22,7 @@ from scipy.stats.qmc import Sobol
 from hypertune.samplers._features import features
 from hypertune.samplers._gaussian_process import GaussianProcess
 
-__all__ = ["log_improvement", "most_promising", "normal_scores"]
+__all__ = ["draw_candidates", "log_improvement", "most_promising", "normal_scores", "worth_keeping"]
 
 _CANDIDATES = 512
 _NEIGHBOURS = 64
@@ -74,18 +74,15 @@ def most_promising(
     Returns:
         ``(d,)`` in [0, 1].
     """
-    if len(y) > _MOST_TRIALS:
-        best = np.argsort(y, kind="stable")[: _MOST_TRIALS // 2]
-        latest = np.arange(len(y) - _MOST_TRIALS // 2, len(y))
-        kept = np.union1d(best, latest)
-        x, y = x[kept], y[kept]
+    kept = worth_keeping(y)
+    x, y = x[kept], y[kept]
     choices = (0,) * x.shape[1] if choices is None else choices
     process = GaussianProcess(features(x, choices), normal_scores(y))
     if len(pending):
         process.believe(features(pending, choices))
     target = process.lowest
     rng = np.random.default_rng(seed)
-    candidates = _candidates(x[np.argsort(y, kind="stable")[:3]], choices, rng)
+    candidates = draw_candidates(x[np.argsort(y, kind="stable")[:3]], choices, rng)
     point: NDArray[np.float64] = candidates[0]
     largest = -math.inf
     for width in (None, *_REFINEMENTS):
@@ -98,7 +95,18 @@ def most_promising(
     return point
 
 
-def _candidates(leading: NDArray[np.float64], choices: Sequence[int], rng: np.random.Generator) -> NDArray[np.float64]:
+def worth_keeping(y: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the positions of the trials that a model is fitted to: of many, the best and the latest."""
+    if len(y) <= _MOST_TRIALS:
+        return np.arange(len(y))
+    best = np.argsort(y, kind="stable")[: _MOST_TRIALS // 2]
+    return np.union1d(best, np.arange(len(y) - _MOST_TRIALS // 2, len(y)))
+
+
+def draw_candidates(
+    leading: NDArray[np.float64], choices: Sequence[int], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return points ``(m, d)``: a low-discrepancy sequence, and neighbours of the leading ones ``(k, d)``."""
     size = leading.shape[1]
     near = np.clip(leading[:, None] + rng.normal(0.0, 0.08, (len(leading), _NEIGHBOURS, size)), 0.0, 1.0)
     near = near.reshape(-1, size)

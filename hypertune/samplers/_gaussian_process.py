@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -76,6 +77,41 @@ class GaussianProcess:
         mean, _ = self.predict(points)
         self._process = GaussianProcessRegressor(self._process.kernel_, normalize_y=True, optimizer=None)
         self._fit(np.concatenate((self._points, points)), np.concatenate((self._values, mean)))
+
+    def weights(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weights ``(m, n)`` that the mean at points ``(m, f)`` gives the observed values."""
+        covariances = self._process.kernel_.k1(points, self._points)
+        weights: NDArray[np.float64] = cho_solve((self._process.L_, True), covariances.T).T
+        return weights
+
+    def whiten(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Multiply columns ``(n, k)`` by a root of the inverse covariance of the observations."""
+        whitened: NDArray[np.float64] = solve_triangular(self._process.L_, columns, lower=True)
+        return whitened
+
+    def gradient(
+        self, points: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Differentiate what `predict` and `weights` return.
+
+        Args:
+            points: Features, ``(m, f)``.
+
+        Returns:
+            Gradients of the mean ``(m, f)``, of the variance ``(m, f)``, and of the weights ``(m, n, f)``.
+        """
+        kernel, unit = self._process.kernel_, self._process._y_train_std
+        lengths = kernel.k1.k2.length_scale
+        apart = (points[:, None] - self._points[None]) / lengths
+        distance = np.sqrt(5.0) * np.linalg.norm(apart, axis=2)
+        # d/dr of (1 + r + r^2/3) exp(-r) is -r (1 + r) exp(-r) / 3, and r dr/dx = 5 (x - x') / length^2.
+        slope = kernel.k1.k1.constant_value * -5.0 / 3.0 * (1.0 + distance) * np.exp(-distance)
+        covariances = slope[:, :, None] * apart / lengths
+        mean = unit * np.einsum("mnf,n->mf", covariances, np.ravel(self._process.alpha_))
+        variance = -2.0 * np.square(unit) * np.einsum("mnf,mn->mf", covariances, self.weights(points))
+        size = len(self._points)
+        solved = cho_solve((self._process.L_, True), covariances.transpose(1, 0, 2).reshape(size, -1))
+        return mean, variance, solved.reshape(size, len(points), -1).transpose(1, 0, 2)
 
     @property
     def lowest(self) -> float:

@@ -21,6 +21,8 @@ from hypertune.errors import ConfigError
 from hypertune.samplers._expected_improvement import most_promising, normal_scores
 from hypertune.samplers._features import features
 from hypertune.samplers._history import History
+from hypertune.samplers._mip_landscape import PredictedLandscape
+from hypertune.samplers._prior import Predictor
 from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
@@ -32,6 +34,7 @@ _logger = logging.getLogger(__name__)
 _NEAR = 0.3  # distance in the unit cube of the outer hyperparameters at which a trial's experience halves or so
 _SPREAD = 0.15
 _MARGIN = 0.03
+_PREDICTIONS = 1024
 _FIRST_LOOK = 2  # finished trials after which it is known whether the objective tunes inside its trials
 
 
@@ -61,6 +64,8 @@ class STNSampler(BaseSampler):
         start: Where self-tuned hyperparameters first start, as a share of their (scaled) range, in [0, 1].
         follow: How far from ``start`` to where good trials ended a trial starts, in [0, 1].
         explore: Probability that a trial starts self-tuned hyperparameters anywhere, in [0, 1].
+        warm_start: Predictor of values: self-tuned hyperparameters that it covers first start where its prediction is
+            lowest, instead of at ``start``.
         independent_sampler: For conditional hyperparameters; a multivariate TPE by default.
 
     Raises:
@@ -79,6 +84,7 @@ class STNSampler(BaseSampler):
         start: float = 0.45,
         follow: float = 0.5,
         explore: float = 0.1,
+        warm_start: Predictor | None = None,
         independent_sampler: BaseSampler | None = None,
     ) -> None:
         if isinstance(n_startup, bool) or not isinstance(n_startup, int) or n_startup < 1:
@@ -86,6 +92,8 @@ class STNSampler(BaseSampler):
         for name, value in (("start", start), ("follow", follow), ("explore", explore)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise _wrong(name, value, "a number in [0, 1]")
+        if warm_start is not None and not hasattr(warm_start, "predict"):
+            raise _wrong("warm_start", warm_start, "mip in a config, or a predictor")
         if isinstance(space, Mapping):
             space = SearchSpace(space)
         marked = space.self_tuned if space is not None else frozenset()
@@ -99,6 +107,8 @@ class STNSampler(BaseSampler):
         self._start = float(start)
         self._follow = float(follow)
         self._explore = float(explore)
+        self._predictor = warm_start
+        self._landscapes: dict[tuple[str, ...], PredictedLandscape] = {}
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
         self._independent = independent_sampler or construct(
             TPESampler, {"multivariate": True, "seed": self._seed}, {}, where="sampler"
@@ -201,10 +211,11 @@ class STNSampler(BaseSampler):
         size = int(tuned.sum())
         if size == 0:
             return np.empty(0)
+        begin = self._begin(history.names)[tuned]
         ended = history.moved & np.isfinite(history.y)
         if not ended.any():
             spread = 0.0 if len(history) + len(history.pending) == 0 else _SPREAD / 2
-            return np.clip(self._start + rng.normal(0.0, spread, size), 0.0, 1.0)
+            return np.clip(begin + rng.normal(0.0, spread, size), 0.0, 1.0)
         if rng.random() < self._explore:
             return rng.uniform(0.1, 0.9, size)
         choices = tuple(np.array(history.choices)[~tuned])
@@ -212,11 +223,22 @@ class STNSampler(BaseSampler):
         distances = np.linalg.norm(apart, axis=1)
         merits = -1.5 * normal_scores(history.y[ended]) - 0.5 * (distances / _NEAR) ** 2
         good = history.x_tuned[ended][rng.choice(len(merits), p=softmax(merits))][tuned]
-        centre = self._start + self._follow * (good - self._start)
+        centre = begin + self._follow * (good - begin)
         spread = _SPREAD / math.sqrt(1 + ended.sum() / 4)
         # Off the very ends, where a hyperparameter hardly feels its gradient and a trial would be stuck from the start.
         start: NDArray[np.float64] = np.clip(centre + rng.normal(0.0, spread, size), _MARGIN, 1.0 - _MARGIN)
         return start
+
+    def _begin(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """Return where trials start that know of no other, ``(d,)``."""
+        begin = np.full(len(names), self._start)
+        if self._predictor is None or not set(names) & set(self._predictor.names):
+            return begin
+        if names not in self._landscapes:
+            self._landscapes[names] = PredictedLandscape(self._predictor, names, size=_PREDICTIONS, seed=self._seed)
+        landscape = self._landscapes[names]
+        begin[landscape.covered] = np.clip(landscape.lowest(), _MARGIN, 1.0 - _MARGIN)
+        return begin
 
 
 def stn(space: SearchSpace, *, seed: int, resumed_at: int = 0, **options: Any) -> BaseSampler:

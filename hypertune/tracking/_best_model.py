@@ -7,11 +7,11 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import mlflow
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.tracking import MlflowClient
 
 from hypertune.tracking._names import key, param_text
+from hypertune.tracking._store import used_store
 from hypertune.tracking.contract import LoadModel
 
 __all__ = ["MODEL_NAME", "log_best_model"]
@@ -66,7 +66,7 @@ def log_best_model(
         tags={_TRIAL_TAG: str(trial)},
         params={key(name): param_text(value) for name, value in params.items()},
     )
-    with _tracking_uri(uri):
+    with used_store(uri):
         _log(module, example, run_id=run_id, model_id=logged.model_id, code_paths=list(code_paths) or None)
     return str(logged.model_id)
 
@@ -81,12 +81,14 @@ def _log(module: Any, example: Any, **options: Any) -> None:
     if example is not None:
         with torch.no_grad():
             output = module(torch.as_tensor(example))
-        if isinstance(output, torch.Tensor):
-            signature = infer_signature(example, output.numpy())
+        if isinstance(output, torch.Tensor) and not output.is_complex():
+            # MLflow has no complex type: such models are logged without signature and example.
+            signature = None if example.dtype.kind == "c" else infer_signature(example, output.numpy())
     mlflow.pytorch.log_model(
         module,
         name=MODEL_NAME,
         signature=signature,
+        input_example=None if signature is None else example,
         pip_requirements=list(_installed()),
         serialization_format="pickle",
         step=-1,  # MLflow copies the run's metrics of this step to the model; the caller knows which belong to it
@@ -110,14 +112,3 @@ def _installed() -> Iterator[str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             # A local version, such as 2.13.0+cpu, is on no package index.
             yield f"{name}=={importlib.metadata.version(name).partition('+')[0]}"
-
-
-@contextlib.contextmanager
-def _tracking_uri(uri: str) -> Iterator[None]:
-    """Use the store for MLflow's functions that know no client."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)

@@ -21,9 +21,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hypertune._secrets import redact, remember
 from hypertune.errors import HypertuneError, TrackingError
 from hypertune.records import StudyInfo
-from hypertune.tracking.contract import LoadModel
+from hypertune.tracking.contract import Attachments
 
 __all__ = ["WAITING", "Order", "publish", "still_published"]
 
@@ -31,6 +32,8 @@ WAITING = "waiting for another publisher of the run"
 
 _LOCK_NAME = "publisher.lock"
 _POLL = 0.25
+_REST = 10.0  # a pause so many times as long as the last write, in which the steps of a trial gather for one call
+_LONGEST_REST = 5.0
 _MAX_PAUSE = 30.0
 _ORPHAN_SECONDS = 30.0  # a publisher whose driver is gone publishes on for this long at most
 _STOPPED_SECONDS = 2.0  # one that is told to stop
@@ -49,14 +52,25 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to publish where; ``driver`` is the process to end with, ``timeout`` how long to wait for the lock."""
+    """What to publish where.
+
+    Attributes:
+        folder: Run folder.
+        uri: MLflow tracking URI.
+        experiment: Name of the experiment.
+        info: The study.
+        attachments: What the study's run gets beside its numbers.
+        secrets: Values that must not be shown.
+        timeout: Seconds to wait for an earlier publisher of the run to end.
+        driver: Process to end with.
+    """
 
     folder: str
     uri: str
     experiment: str
     info: StudyInfo
-    load_model: LoadModel | None
-    code_paths: tuple[str, ...]
+    attachments: Attachments
+    secrets: tuple[str, ...]
     timeout: float
     driver: int
 
@@ -67,6 +81,7 @@ def publish(order: Order, pipe: Connection, log: str) -> None:
     `WAITING` comes before either while another process publishes the run.
     """
     _quiet(log)
+    remember(order.secrets)
     stop = _Stop(order.driver, pipe)
     try:
         with _only_publisher(order, pipe):
@@ -77,9 +92,7 @@ def publish(order: Order, pipe: Connection, log: str) -> None:
                 # The import overlaps the workers' start; the study's run is only made once there is something to run.
                 if not _told_to_begin(pipe):
                     return
-                publishing = Publishing(
-                    order.folder, order.uri, order.experiment, order.info, order.load_model, order.code_paths
-                )
+                publishing = Publishing(order.folder, order.uri, order.experiment, order.info, order.attachments)
             _send(
                 pipe,
                 {
@@ -87,13 +100,16 @@ def publish(order: Order, pipe: Connection, log: str) -> None:
                     "experiment_id": publishing.status.experiment_id,
                 },
             )
+            # Not before: until here the driver waits for this process.
+            with suppress(OSError, AttributeError):
+                os.nice(5)
             _follow(publishing, stop)
     except HypertuneError as error:
-        traceback.print_exc()
+        _print_traceback()
         _send(pipe, error)
         sys.exit(1)
     except Exception as error:
-        traceback.print_exc()
+        _print_traceback()
         text = f"{type(error).__name__}: {error}"
         _send(pipe, TrackingError(f"the publisher process broke down: {text}", where="tracking", fix=f"see {log}"))
         sys.exit(1)
@@ -111,12 +127,17 @@ def _follow(publishing: Any, stop: _Stop) -> None:
     while True:
         stop.look(pause)
         try:
-            busy = publishing.step(lambda: stop.overdue)
-            pause = 0.0 if busy else _POLL
-            if stop.asked and not busy:
+            begin = time.monotonic()
+            count = publishing.step(lambda: stop.overdue)
+            if stop.asked and not count:
                 return
+            publishing.sample()
+            if stop.asked or publishing.behind(count):
+                pause = 0.0
+            else:
+                pause = max(_POLL, min(_LONGEST_REST, _REST * (time.monotonic() - begin) if count else 0.0))
         except Exception as error:
-            traceback.print_exc()
+            _print_traceback()
             publishing.down(error)
             pause = min(_MAX_PAUSE, max(1.0, 2 * pause))
         if stop.overdue:
@@ -214,19 +235,21 @@ def _short_timeout() -> Iterator[None]:
 
 
 def _quiet(log: str) -> None:
-    """Send everything this process prints to a file, and leave the processor to the trials."""
+    """Send everything this process prints to a file."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")  # MLflow's and its dependencies' own, none about this study
-    with suppress(OSError, AttributeError):
-        os.nice(5)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def _print_traceback() -> None:
+    print(redact(traceback.format_exc()), file=sys.stderr)
 
 
 def _send(pipe: Connection, message: object) -> None:

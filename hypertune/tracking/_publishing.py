@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hypertune._secrets import redact
 from hypertune.errors import HypertuneError, StorageError, TrackingError
 from hypertune.records import Event, StudyInfo, StudyOpened
-from hypertune.tracking._store import masked, one_line
-from hypertune.tracking.contract import LoadModel
+from hypertune.tracking._store import one_line
+from hypertune.tracking._system_metrics import SystemMetrics
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.journal import JOURNAL_NAME, Journal, decode
 from hypertune.tracking.mlflow import MlflowWriter
 from hypertune.tracking.status import PublisherStatus
@@ -32,8 +34,7 @@ class Publishing:
         uri: MLflow tracking URI.
         experiment: Name of the experiment.
         info: The study.
-        load_model: As in `MlflowWriter`.
-        code_paths: As in `MlflowWriter`.
+        attachments: As in `MlflowWriter`.
 
     Raises:
         TrackingError: The store cannot be used.
@@ -45,19 +46,20 @@ class Publishing:
         uri: str,
         experiment: str,
         info: StudyInfo,
-        load_model: LoadModel | None,
-        code_paths: Sequence[str],
+        attachments: Attachments,
     ) -> None:
         self._folder = folder
         self._journal = Journal(Path(folder) / JOURNAL_NAME)
         opened = self._first_opening()
 
         def connect() -> MlflowWriter:
-            return MlflowWriter(uri, experiment, info, opened=opened, load_model=load_model, code_paths=code_paths)
+            return MlflowWriter(
+                uri, experiment, info, opened=opened, attachments=attachments, progress=self._note_activity
+            )
 
         self._connect: Callable[[], MlflowWriter] = connect
         self._writer: MlflowWriter | None = connect()
-        store = (masked(uri), experiment)
+        store = (redact(uri), redact(experiment))
         before = PublisherStatus.read(folder)
         # The offset only means something for the very run it was written for: not for another store, nor for a run
         # that was deleted there and made again.
@@ -70,6 +72,7 @@ class Publishing:
             parent_run_id=self._writer.parent_run_id,
             experiment_id=self._writer.experiment_id,
         )
+        self._system = SystemMetrics(self._writer.begun) if attachments.system_metrics else None
         self._save()
 
     @property
@@ -77,8 +80,8 @@ class Publishing:
         """How far it is, as last written."""
         return self._status
 
-    def step(self, enough: Callable[[], bool]) -> bool:
-        """Publish what the journal has now, up to a chunk; return whether there was anything.
+    def step(self, enough: Callable[[], bool]) -> int:
+        """Publish what the journal has now, up to a chunk; return the number of events that were there.
 
         Args:
             enough: Asked between two batches whether to leave the rest for another time.
@@ -91,7 +94,17 @@ class Publishing:
             if enough():
                 break
             self._publish(lines[start : start + _BATCH])
-        return bool(lines)
+        return len(lines)
+
+    def behind(self, count: int) -> bool:
+        """Whether a step of so many events says that the journal grows faster than it is published."""
+        return count >= _BATCH
+
+    def sample(self) -> None:
+        """Publish a sample of the machine's load, when that is wanted and due; it is lost when the store is down."""
+        if self._system is not None:
+            with contextlib.suppress(Exception):
+                self._connected().log(self._system.due(time.time()))
 
     def down(self, error: BaseException) -> None:
         """Note that the store cannot be written."""
@@ -154,9 +167,13 @@ class Publishing:
             self._writer = writer
         return self._writer
 
+    def _note_activity(self, text: str) -> None:
+        self._status = replace(self._status, activity=text)
+        self._save()
+
     def _advance(self, offset: int) -> None:
         since = self._status.since if self._status.state == "ok" else time.time()
-        self._status = replace(self._status, state="ok", error="", since=since, offset=offset)
+        self._status = replace(self._status, state="ok", error="", since=since, offset=offset, activity="")
         self._save()
 
     def _save(self) -> None:

@@ -8,15 +8,20 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 from filelock import FileLock
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from hypertune._secrets import redact
+from hypertune._store_version import check_store_version
 from hypertune.errors import TrackingError
 
-__all__ = ["masked", "one_line", "open_store"]
+__all__ = ["one_line", "open_store", "used_store"]
 
+# Without it MLflow's pages are those for language model applications.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _SQLITE_SECONDS = 5.0  # how long to wait for another process's lock on the database
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///(?P<path>[^?]*)")
 _EXPECTED = "sqlite:///path/mlflow.db, or the URL of a running MLflow server"
@@ -40,9 +45,11 @@ def open_store(uri: str, experiment: str, *, artifacts: Path) -> tuple[MlflowCli
         artifacts: Folder of the artifacts of an experiment made in a database that is no file.
 
     Raises:
-        TrackingError: The URI is not valid, the store cannot be reached or written, or the experiment is deleted.
+        TrackingError: The URI is not valid, the store cannot be reached or written, it is of another MLflow version, or
+            the experiment is deleted.
     """
     location: str | None = None
+    check_store_version(uri, where="tracking.uri")
     if not uri.strip() or ":memory:" in uri:
         raise TrackingError("not a store that lasts", where="tracking.uri", given=uri, expected=_EXPECTED)
     try:
@@ -65,31 +72,37 @@ def open_store(uri: str, experiment: str, *, artifacts: Path) -> tuple[MlflowCli
             if unknown
             else f"the tracking store cannot be used: {one_line(error)}",
             where="tracking.uri",
-            given=masked(uri),
+            given=uri,
             expected=_EXPECTED,
             fix=_fix(uri, error),
         ) from error
 
 
+@contextlib.contextmanager
+def used_store(uri: str) -> Iterator[None]:
+    """Use the store for MLflow's functions that know no client."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Return the cause of an error as one line without secrets; of a lost connection, only what happened to it."""
-    text = masked(" ".join(str(error).split())) or type(error).__name__
+    text = redact(" ".join(str(error).split())) or type(error).__name__
     lost = _LOST.search(text)
     if lost is not None and len(text) > limit:
         return f"{lost[0]} ({type(error).__name__})"
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def masked(text: str) -> str:
-    """Return the text with the password of every URL replaced by ``***``."""
-    return re.sub(r"(://[^/\s:@]*:)[^/\s@]+@", r"\1***@", text)
-
-
 def _experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
         except MlflowException as error:
             # Another run may have made it in the meantime.
             found = client.get_experiment_by_name(name)
@@ -124,6 +137,8 @@ def _prepared_sqlite(database: Path) -> Iterator[None]:
 
 def _fix(uri: str, error: Exception) -> str:
     text = str(error)
+    if "out-of-date database schema" in text:
+        return "back the database up, then `mlflow db upgrade` it, or use the MLflow that made it"
     if "locked" in text:
         return "stop the process that holds the database, or name another file"
     if isinstance(error, (sqlite3.Error, OSError)) and uri.startswith("sqlite"):

@@ -29,6 +29,7 @@ class TrialBatch:
         series: Metrics that the store or an earlier event has: `REPORTED` when it certainly is a series of reports,
             else the timestamp of its only known point, which may be a final value.
         traceback: Text of the traceback of a failed trial.
+        names: The names behind the keys that are not names themselves.
     """
 
     number: int
@@ -41,6 +42,7 @@ class TrialBatch:
     end: int | None = None
     status: str = "RUNNING"
     traceback: str = ""
+    names: dict[str, str] = field(default_factory=dict)
 
     def add(self, event: TrialEvent) -> None:
         """Add the trial's next event; what comes behind its end is ignored."""
@@ -52,8 +54,9 @@ class TrialBatch:
             self._started(event, moment)
         elif isinstance(event, Reported):
             for name, value in _named(event.report.metrics, event.report.tuned).items():
-                self.metrics.append(Metric(name, value, moment, event.report.step))
-                self.series[name] = REPORTED
+                series = self._key(name)
+                self.metrics.append(Metric(series, value, moment, event.report.step))
+                self.series[series] = REPORTED
         elif isinstance(event, Finished):
             result = event.result
             self._final({"value": result.value, **_named(result.metrics, result.tuned)}, moment)
@@ -77,7 +80,7 @@ class TrialBatch:
 
     def _started(self, event: Started, moment: int) -> None:
         self.start = moment
-        self.params.update({key(name): param_text(value) for name, value in event.params.items()})
+        self.params.update({self._key(name): param_text(value) for name, value in event.params.items()})
         self.tags["hypertune.state"] = "running"
         self.tags["hypertune.seed"] = str(event.seed)
         if event.worker:
@@ -89,8 +92,15 @@ class TrialBatch:
         # A final metric that also is a series keeps the series as it was reported: it gets a key of its own. A key
         # whose only known point has this very moment was written by an earlier, uncertain attempt to publish this end.
         for name, value in metrics.items():
-            is_series = self.series.get(name, moment) != moment
-            self.metrics.append(Metric(key(f"final/{name}") if is_series else name, value, moment, 0))
+            series = self._key(name)
+            is_series = self.series.get(series, moment) != moment
+            self.metrics.append(Metric(self._key(f"final/{name}") if is_series else series, value, moment, 0))
+
+    def _key(self, name: str) -> str:
+        mapped = key(name)
+        if mapped != name:
+            self.names[mapped] = name
+        return mapped
 
     def _ended(self, state: str, status: str, moment: int, cost: Cost) -> None:
         costs = {"epochs": cost.epochs, "gradient_steps": cost.gradient_steps, "seconds": cost.seconds}
@@ -100,5 +110,5 @@ class TrialBatch:
 
 
 def _named(metrics: Mapping[str, float], tuned: Mapping[str, float]) -> dict[str, float]:
-    named = {key(name): float(value) for name, value in metrics.items()}
-    return named | {key(f"hp/{name}"): float(value) for name, value in tuned.items()}
+    named = {name: float(value) for name, value in metrics.items()}
+    return named | {f"hp/{name}": float(value) for name, value in tuned.items()}

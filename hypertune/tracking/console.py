@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hypertune._secrets import redact
 from hypertune.records import (
     Event,
     Failed,
@@ -184,15 +185,15 @@ class Console:
                 Text(running.worker),
                 "" if running.step is None else str(running.step),
                 "" if running.metric is None else _number(running.metric),
-                Text(_params(running.params), overflow="ellipsis"),
+                Text(redact(_params(running.params)), overflow="ellipsis"),
             )
         parts: list[RenderableType] = [Text("  ".join(part for part in head if part), style="bold"), table]
         if len(rows) > _MAX_ROWS:
             parts.append(Text(f"and {len(rows) - _MAX_ROWS} more of {self._workers} workers"))
         warning = self._ask_status()
         if warning:
-            parts.append(Text(warning, style="yellow"))
-        parts += [Text(note, style="cyan") for note in notes]
+            parts.append(Text(redact(warning), style="yellow"))
+        parts += [Text(redact(note), style="cyan") for note in notes]
         return Group(*parts)
 
     def _ask_status(self) -> str:
@@ -209,7 +210,7 @@ class Console:
 
     def _print(self, line: str) -> None:
         # `Text` keeps square brackets in names and reasons from being read as markup.
-        self._rich.print(Text(line), soft_wrap=True)
+        self._rich.print(Text(redact(line)), soft_wrap=True)
 
 
 def _number(value: float) -> str:

@@ -226,7 +226,7 @@ _NESTED: dict[type, dict[str, Callable[[dict[str, Any]], object]]] = {
 def _open_repaired(path: Path) -> io.FileIO:
     """Open for appending behind the last complete line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
+    with open(path, "ab+", opener=_private) as file:  # `Path.open` takes no opener
         tail = _torn_tail(file)
         if tail:
             try:
@@ -236,6 +236,11 @@ def _open_repaired(path: Path) -> io.FileIO:
             else:
                 file.write(b"\n")  # only the newline was lost
     return io.FileIO(path, "ab")
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that, when it is made, only the user can read: parameters may hold what is for no one else."""
+    return os.open(path, flags, 0o600)
 
 
 def _torn_tail(file: io.BufferedRandom, block: int = 65536) -> bytes:

@@ -8,30 +8,28 @@ without looking at them, as managed services may, can show a point twice after a
 
 from __future__ import annotations
 
-import contextlib
-import getpass
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow.entities import Metric, Run, RunTag
 
+from hypertune._secrets import redact
 from hypertune.records import Event, Finished, StudyClosed, StudyInfo, StudyOpened
-from hypertune.tracking._best_model import log_best_model
-from hypertune.tracking._names import key, tag_text, timestamp
-from hypertune.tracking._store import one_line, open_store
+from hypertune.tracking._names import tag_text, timestamp
+from hypertune.tracking._store import open_store
+from hypertune.tracking._study_run import StudyRun, source_tags, study_tags, tag_key
 from hypertune.tracking._trial_batch import REPORTED, TrialBatch
-from hypertune.tracking.contract import LoadModel
+from hypertune.tracking.contract import Attachments
 
 __all__ = ["MlflowWriter"]
 
 _PAGE = 1000
 _CHILD_TAGS = ("sampler", "family", "task", "git_commit", "config_hash")
-_STATES = ("complete", "pruned", "failed", "interrupted")
-_BEST_PARAM = "hypertune.best."
+_NAME = "hypertune.name."
+_WINNER = "hypertune.winner"
 
 
 @dataclass(slots=True)
@@ -54,8 +52,8 @@ class MlflowWriter:
         experiment: Name of the experiment.
         info: The study; ``info.tags["study_id"]`` tells it from others.
         opened: Unix seconds when the study was first opened; now by default.
-        load_model: Gives the best trial's model when the study is closed; None to log no model.
-        code_paths: Files and folders that are logged with the model and put on the import path when it is loaded.
+        attachments: What the study's run gets beside its numbers.
+        progress: Called with a word about every longer piece of work before it begins.
 
     Raises:
         TrackingError: The store cannot be used.
@@ -68,13 +66,10 @@ class MlflowWriter:
         info: StudyInfo,
         *,
         opened: float | None = None,
-        load_model: LoadModel | None = None,
-        code_paths: Sequence[str] = (),
+        attachments: Attachments | None = None,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._uri = uri
         self._info = info
-        self._load_model = load_model
-        self._code_paths = tuple(code_paths)
         folder = Path(info.folder)
         self._client, self.experiment_id = open_store(uri, experiment, artifacts=folder.absolute().parent / "artifacts")
         parent = self._find_parent()
@@ -82,10 +77,15 @@ class MlflowWriter:
             parent = self._client.create_run(
                 self.experiment_id,
                 start_time=timestamp(time.time() if opened is None else opened),
-                tags=_parent_tags(info),
-                run_name=info.name,
+                tags=study_tags(info),
+                run_name=tag_text(info.name),
             )
         self.parent_run_id: str = parent.info.run_id
+        self.begun: float = parent.info.start_time / 1000
+        self._study = StudyRun(
+            self._client, uri, self.experiment_id, self.parent_run_id, attachments or Attachments(), progress
+        )
+        self._named = {name.removeprefix(_NAME) for name in parent.data.tags if name.startswith(_NAME)}
         self._best = self._read_best(parent)
         self._children: dict[int, _Child] = {}
         self._read_children()
@@ -109,7 +109,7 @@ class MlflowWriter:
                 else:
                     # A study that is known to go on has no final model yet.
                     resumed = any(isinstance(later, StudyOpened) for later in events[position + 1 :])
-                    self._close(event, with_model=not resumed)
+                    self._close(event, attach=not resumed)
                 continue
             if isinstance(event, Finished):
                 improvements += self._improvement(event)
@@ -133,11 +133,19 @@ class MlflowWriter:
         """Leave a remark about the publishing itself at the study's run."""
         self._client.set_tag(self.parent_run_id, "hypertune.note", tag_text(text))
 
+    def log(self, metrics: Sequence[Metric]) -> None:
+        """Add points to the study's run that no event stands for."""
+        if metrics:
+            self._client.log_batch(self.parent_run_id, metrics=metrics)
+
     def _flush(self, batches: Mapping[int, TrialBatch], improvements: Sequence[Metric]) -> None:
+        names = {mapped: name for batch in batches.values() for mapped, name in batch.names.items()}
+        if not self._named.issuperset(names):
+            self._study.name_keys(names)
+            self._named.update(names)
         for batch in batches.values():
             self._write(batch)
-        if improvements:
-            self._client.log_batch(self.parent_run_id, metrics=improvements)
+        self.log(improvements)
 
     def _write(self, batch: TrialBatch) -> None:
         client, child = self._client, self._children.get(batch.number)
@@ -147,7 +155,7 @@ class MlflowWriter:
                 self.experiment_id,
                 start_time=batch.first if batch.start is None else batch.start,
                 tags=self._child_tags(batch.number) | batch.tags,
-                run_name=f"trial {batch.number}",
+                run_name=f"trial {batch.number:03d}",
             )
             tags = ()
             child = self._children[batch.number] = _Child(run.info.run_id, series=batch.series)
@@ -155,7 +163,7 @@ class MlflowWriter:
         if batch.end is not None:
             if batch.traceback:
                 try:
-                    client.log_text(child.run_id, batch.traceback, "traceback.txt")
+                    client.log_text(child.run_id, redact(batch.traceback), "traceback.txt")
                 except Exception:  # a store without room for artifacts still takes tags
                     client.set_tag(child.run_id, "hypertune.traceback", tag_text(batch.traceback[-4000:]))
             client.set_terminated(child.run_id, batch.status, batch.end)
@@ -163,53 +171,27 @@ class MlflowWriter:
 
     def _open(self, event: StudyOpened) -> None:
         self._info = event.info
-        if self._client.get_run(self.parent_run_id).info.status != "RUNNING":
-            self._client.update_run(self.parent_run_id, status="RUNNING")
-        self._tag_parent(_parent_tags(event.info))
-        for name in ("config.yaml", "space.yaml"):
-            file = Path(event.info.folder) / name
-            if file.exists():
-                with self._artifact():
-                    self._client.log_artifact(self.parent_run_id, str(file))
+        self._study.open(event.info)
 
-    def _close(self, event: StudyClosed, *, with_model: bool) -> None:
-        moment = timestamp(event.time)
-        states = self._end_children(moment)
-        metrics = [Metric(f"trials/{state}", float(states.count(state)), moment, 0) for state in _STATES]
-        tags: dict[str, str] = {}
-        best = None if event.best is None else self._children.get(event.best)
-        if event.best is not None and best is not None:
-            data = self._client.get_run(best.run_id).data
-            tags = {"hypertune.best_trial": str(event.best), "hypertune.best_run": best.run_id}
-            tags |= {key(_BEST_PARAM + name): value for name, value in data.params.items()}
-            model_id, model_tags = self._model(event.best, data.params) if with_model else (None, {})
-            tags |= model_tags
-            for name, value in data.metrics.items():
-                if name.startswith("test/"):
-                    metrics.append(Metric(key(f"best/{name}"), value, moment, 0, model_id=model_id))
-            if model_id is not None:
-                # The very point that the run has, so that the model gets it too and the run does not get it twice.
-                metrics += [
-                    Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
-                    for point in self._client.get_metric_history(self.parent_run_id, "best/value")
-                    if point.value == data.metrics.get("value")
-                ]
-        with self._artifact():
-            text = json.dumps(dict(event.result), indent=2, default=str)
-            self._client.log_text(self.parent_run_id, text, "result.json")
-        self._tag_parent(tags, stale=("hypertune.best", "hypertune.model_error"))
-        self._client.log_batch(self.parent_run_id, metrics=metrics)
-        status = "FINISHED" if event.finished else "KILLED"
-        self._client.set_terminated(self.parent_run_id, status, moment)
+    def _close(self, event: StudyClosed, *, attach: bool) -> None:
+        states = self._end_children(timestamp(event.time), event.best)
+        child = None if event.best is None else self._children.get(event.best)
+        best = None if child is None else self._client.get_run(child.run_id)
+        self._study.close(event, self._info, states=states, best=best, attach=attach)
 
-    def _end_children(self, moment: int) -> list[str]:
-        """Return the states of all trials up to a moment, after ending those whose end nobody saw."""
+    def _end_children(self, moment: int, winner: int | None) -> list[str]:
+        """Return the states of all trials up to a moment, after ending those whose end nobody saw; crown the winner."""
         states = []
         for run in self._read_children():
             # Replayed from the beginning, a study that was resumed since has trials that began later: leave them.
             if run.info.start_time > moment:
                 continue
-            child = self._children[int(run.data.tags["hypertune.trial"])]
+            number = int(run.data.tags["hypertune.trial"])
+            child = self._children[number]
+            if number == winner:
+                self._client.set_tag(child.run_id, _WINNER, "true")
+            elif _WINNER in run.data.tags:
+                self._client.delete_tag(child.run_id, _WINNER)
             state = run.data.tags.get("hypertune.state", "running")
             if not child.ended:
                 state = "interrupted"
@@ -218,25 +200,6 @@ class MlflowWriter:
                 child.ended = True
             states.append(state)
         return states
-
-    def _model(self, trial: int, params: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
-        """Log the best model; return its id and the tags that tell what came of it."""
-        if self._load_model is None:
-            return None, {}
-        try:
-            model_id = log_best_model(
-                self._client,
-                uri=self._uri,
-                experiment_id=self.experiment_id,
-                run_id=self.parent_run_id,
-                trial=trial,
-                params=params,
-                load_model=self._load_model,
-                code_paths=self._code_paths,
-            )
-        except Exception as error:  # the search and its numbers are worth more than the model
-            return None, {"hypertune.model_error": tag_text(f"{type(error).__name__}: {one_line(error)}")}
-        return model_id, {} if model_id is None else {"hypertune.best_model": f"models:/{model_id}"}
 
     def _improvement(self, event: Finished) -> list[Metric]:
         """Return the parent's next point of ``best/value`` when the trial is the best so far."""
@@ -255,7 +218,7 @@ class MlflowWriter:
         return sign * min(sign * point.value for point in history), max(point.step for point in history)
 
     def _find_parent(self) -> Run | None:
-        study_id = _parent_tags(self._info)["hypertune.study_id"]
+        study_id = study_tags(self._info)["hypertune.study_id"]
         found = self._client.search_runs(
             [self.experiment_id],
             f"tags.`hypertune.study_id` = '{study_id}'",
@@ -294,58 +257,14 @@ class MlflowWriter:
 
     def _child_tags(self, number: int) -> dict[str, str]:
         info = self._info
-        tags = {_tag_key(name): tag_text(info.tags[name]) for name in _CHILD_TAGS if name in info.tags}
+        tags = {tag_key(name): tag_text(info.tags[name]) for name in _CHILD_TAGS if name in info.tags}
         return tags | {
+            "hypertune.kind": "trial",
             "mlflow.parentRunId": self.parent_run_id,
             "hypertune.trial": str(number),
             "hypertune.study": tag_text(info.name),
-            **_source_tags(info),
+            **source_tags(info),
         }
-
-    def _tag_parent(self, tags: Mapping[str, str], stale: tuple[str, ...] = ()) -> None:
-        """Set tags, and delete those that begin like ``stale`` and are not among them."""
-        if stale:
-            for name in self._client.get_run(self.parent_run_id).data.tags:
-                if name.startswith(stale) and name not in tags:
-                    self._client.delete_tag(self.parent_run_id, name)
-        self._client.log_batch(self.parent_run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-    @contextlib.contextmanager
-    def _artifact(self) -> Iterator[None]:
-        """Let nothing but a tag come of an artifact that cannot be stored."""
-        try:
-            yield
-        except Exception as error:
-            self._client.set_tag(self.parent_run_id, "hypertune.artifact_error", tag_text(one_line(error)))
-
-
-def _parent_tags(info: StudyInfo) -> dict[str, str]:
-    tags = {
-        "hypertune.study_id": f"{info.name} in {Path(info.folder).absolute()}",
-        "hypertune.study": info.name,
-        "hypertune.direction": info.direction,
-        "hypertune.metric": info.metric,
-        "hypertune.folder": str(Path(info.folder).absolute()),
-        **({} if info.n_trials is None else {"hypertune.n_trials": str(info.n_trials)}),
-        **_source_tags(info),
-        **{_tag_key(name): text for name, text in info.tags.items()},
-    }
-    tags["hypertune.study_id"] = key(tags["hypertune.study_id"])  # it stands in a filter, which knows no escapes
-    return {name: tag_text(text) for name, text in tags.items()}
-
-
-def _source_tags(info: StudyInfo) -> dict[str, str]:
-    """Return the tags from which MLflow's own table fills its columns user, source and version."""
-    tags = {"mlflow.source.name": "hypertune", "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(Exception):  # a container's user may have no name
-        tags["mlflow.user"] = tag_text(getpass.getuser())
-    if info.tags.get("git_commit"):
-        tags["mlflow.source.git.commit"] = tag_text(info.tags["git_commit"])
-    return tags
-
-
-def _tag_key(name: str) -> str:
-    return key(name if name.startswith(("hypertune.", "mlflow.")) else f"hypertune.{name}")
 
 
 def _series(run: Run) -> dict[str, int]:

@@ -21,7 +21,7 @@ from typing import Any
 from hypertune.errors import ConfigError, TrackingError
 from hypertune.records import StudyInfo
 from hypertune.tracking._publisher_process import WAITING, Order, publish, still_published
-from hypertune.tracking.contract import LoadModel
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.status import PublisherStatus
 
 __all__ = ["LOG_NAME", "Publisher"]
@@ -50,8 +50,8 @@ class Publisher:
         uri: str,
         experiment: str,
         info: StudyInfo,
-        load_model: LoadModel | None = None,
-        code_paths: Sequence[str] = (),
+        attachments: Attachments | None = None,
+        secrets: Sequence[str] = (),
         timeout: float = 60.0,
     ) -> Publisher:
         """Start the process without waiting for it.
@@ -61,15 +61,15 @@ class Publisher:
             uri: MLflow tracking URI.
             experiment: Name of the experiment, made when it does not exist.
             info: The study; ``info.tags["study_id"]`` tells it from others.
-            load_model: Picklable; called with the best trial's number when the study is closed, returns a
-                ``torch.nn.Module`` and a NumPy array of example inputs or None.
-            code_paths: Files and folders that are logged with the model and put on the import path when it is loaded.
+            attachments: What the study's run gets beside its numbers; its callables are picklable.
+            secrets: Values that the process must show nowhere.
             timeout: Seconds to wait for an earlier publisher of the run to end.
 
         Raises:
-            ConfigError: ``load_model`` cannot be pickled.
+            ConfigError: A callable cannot be pickled.
         """
-        return cls(Order(str(folder), uri, experiment, info, load_model, tuple(code_paths), timeout, os.getpid()))
+        wanted = attachments or Attachments()
+        return cls(Order(str(folder), uri, experiment, info, wanted, tuple(secrets), timeout, os.getpid()))
 
     @classmethod
     def start(
@@ -78,17 +78,17 @@ class Publisher:
         uri: str,
         experiment: str,
         info: StudyInfo,
-        load_model: LoadModel | None = None,
-        code_paths: Sequence[str] = (),
+        attachments: Attachments | None = None,
+        secrets: Sequence[str] = (),
         timeout: float = 60.0,
     ) -> Publisher:
         """Start the process and wait until the study's run exists in the store; arguments as for `spawn`.
 
         Raises:
-            ConfigError: ``load_model`` cannot be pickled.
+            ConfigError: A callable cannot be pickled.
             TrackingError: The store cannot be used.
         """
-        publisher = cls.spawn(folder, uri, experiment, info, load_model, code_paths, timeout)
+        publisher = cls.spawn(folder, uri, experiment, info, attachments, secrets, timeout)
         publisher.wait_ready(timeout)
         return publisher
 
@@ -171,7 +171,7 @@ class Publisher:
             self._process.start()
         except (AttributeError, TypeError) as error:  # what pickle raises for lambdas and local functions
             raise ConfigError(
-                f"the callable that loads the best model does not reach another process: {error}",
+                f"a callable of the tracking does not reach another process: {error}",
                 where="tracking.log_model",
                 fix="define it at the top level of a module, or set tracking.log_model to false",
             ) from error
@@ -192,9 +192,9 @@ class Publisher:
                 before, deadline = now, time.monotonic() + timeout
         return not self._process.is_alive() and self._process.exitcode == 0
 
-    def _progress(self) -> tuple[int, str]:
+    def _progress(self) -> tuple[int, str, str]:
         status = self.status()
-        return status.offset, status.parent_run_id
+        return status.offset, status.parent_run_id, status.activity
 
     def _kill(self) -> None:
         self._pipe.close()

@@ -32,6 +32,7 @@ class PublisherStatus:
         parent_run_id: MLflow's id of the study's run; empty before it is known.
         experiment_id: MLflow's id of the experiment; empty before it is known.
         skipped: One line for each event that the store refuses for good.
+        activity: What longer piece of work the publisher is at; empty for none.
     """
 
     published: bool = False
@@ -44,6 +45,7 @@ class PublisherStatus:
     parent_run_id: str = ""
     experiment_id: str = ""
     skipped: tuple[str, ...] = ()
+    activity: str = ""
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> PublisherStatus:

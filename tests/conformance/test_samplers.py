@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
@@ -11,6 +12,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from hypertune import registry
 from hypertune.samplers.contract import as_sampler
 from hypertune.samplers.data_driven import DataDrivenSampler
+from hypertune.samplers.mip import MIPSampler
 from hypertune.samplers.stn import STNSampler
 from hypertune.space import SearchSpace
 
@@ -53,3 +55,30 @@ class TestDataDrivenSampler(BasicSamplerTestCase, RelativeSamplerTestCase, Singl
     @pytest.fixture(params=[2, 16], ids=["refines", "designs"])
     def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
         return lambda: DataDrivenSampler(seed=0, candidates=request.param)
+
+
+class Bowl:
+    """Predicts the squared distance from a point, over names that the suites use."""
+
+    epochs = 0.0
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def predict(self, points: np.ndarray) -> np.ndarray:
+        return np.square(points - 0.3).sum(axis=1)
+
+    def gradient(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.predict(points), 2 * (points - 0.3)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("ignore:The distribution is specified by:UserWarning")
+@pytest.mark.filterwarnings("ignore:Inconsistent parameter values for distribution:UserWarning")
+class TestMIPSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    """Without a space and a predictor, with one that covers what the suites search, and with one for something else."""
+
+    @pytest.fixture(params=[None, ("x", "x0", "a"), ("other",)], ids=["plain", "predicted", "uncovered"])
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
+        predict = None if request.param is None else Bowl(*request.param)
+        return lambda: MIPSampler(predict=predict, seed=0, n_startup=1, n_predictions=64)

@@ -32,6 +32,11 @@ SMALL = {
         ["study.n_trials=6", "sampler.candidates=6"],
         lambda result: 0.1 < result.best.params["bandwidth"] < 2 and result.counts["pruned"] > 0,
     ),
+    "mip": (
+        ["study.n_trials=5", "trial.epochs=2", "family.width=8"],
+        lambda result: result.hypernetwork["epochs"] == 6 and "lr" in result.hypernetwork["uncovered"],
+    ),
+    "ray_cluster": (["study.n_trials=2", "trial.epochs=1", "family.width=8", "family.depth=1"], None),
     "own_model": (["study.n_trials=5"], lambda result: result.best.metrics["test/accuracy"] > 0.9),
     "self_tuning": (
         ["study.n_trials=2", "trial.epochs=3", "family.width=8", "family.depth=1"],

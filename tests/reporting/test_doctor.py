@@ -21,3 +21,19 @@ def test_what_is_missing_or_broken_is_said_and_nothing_raises(monkeypatch):
     found = {finding.what: finding for finding in doctor.examine()}
     assert found["no-such-package-here"].text.startswith("not installed")
     assert (found["gpu"].good, found["gpu"].text) == (False, "OSError: driver mismatch")
+
+
+def test_every_kernel_says_the_path_it_takes_and_why():
+    found = {finding.what: finding for finding in doctor.examine_kernels()}
+    assert {"phm_weight", "row_dropout"} <= set(found)
+    assert found["phm_weight"].text.split(":")[0] in ("reference", "triton")
+    assert found["phm_weight"].good == found["phm_weight"].text.startswith("triton")
+
+
+def test_a_broken_kernel_is_a_finding(monkeypatch):
+    def broken(name):
+        raise OSError("no torch\nsecond line")
+
+    monkeypatch.setattr(doctor, "_module", broken)
+    (finding,) = doctor.examine_kernels()
+    assert (finding.what, finding.good, finding.text) == ("kernels", False, "OSError: no torch")

@@ -12,6 +12,7 @@ EXPECTED = {
     "none": optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
     "hyperband": optuna.pruners.HyperbandPruner,
+    "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
     "wilcoxon": optuna.pruners.WilcoxonPruner,
     "racing": RacingPruner,
     "patient": optuna.pruners.PatientPruner,
@@ -52,7 +53,7 @@ BAD = [5.0 + 0.1 * s for s in range(20)]
 LATE = [5.0 - 0.2 * s for s in range(20)]
 
 
-@pytest.mark.parametrize("name", ["median", "patient", "hyperband"])
+@pytest.mark.parametrize("name", ["median", "patient", "hyperband", "successive_halving"])
 def test_good_trials_live_and_bad_ones_do_not(name):
     lived = run(build(name), [*GOOD, BAD, BAD, BAD, BAD])
     assert max(lived[:6]) == 20

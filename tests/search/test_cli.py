@@ -15,7 +15,22 @@ from typer.testing import CliRunner
 from hypertune import __version__, registry
 from hypertune.cli import app
 
-PUBLIC = {"search", "resume", "best", "check", "schema", "families", "samplers", "tasks", "spaces", "ui", "doctor"}
+PUBLIC = {
+    "report",
+    "export",
+    "rank",
+    "search",
+    "resume",
+    "best",
+    "check",
+    "schema",
+    "families",
+    "samplers",
+    "tasks",
+    "spaces",
+    "ui",
+    "doctor",
+}
 
 
 @pytest.fixture

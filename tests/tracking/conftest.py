@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
@@ -89,12 +90,13 @@ class Reader:
         """All that is in the store, in a form that two stores with the same content share."""
         content: dict[object, object] = {}
         for number, run in [(-1, self.parent()), *self.children().items()]:
-            tags = {name: text for name, text in run.data.tags.items() if name not in _VARYING}
+            tags = {name: _LINK.sub("#", text) for name, text in run.data.tags.items() if name not in _VARYING}
             series = {name: repr(self.history(run, name)) for name in run.data.metrics}  # as text, nan equals nan
             content[number] = (run.info.status, run.info.end_time, run.data.params, tags, series)
         return content
 
 
+_LINK = re.compile(r"#/experiments/\d+/runs/\w+")
 _VARYING = (
     "mlflow.parentRunId",
     "hypertune.checked",

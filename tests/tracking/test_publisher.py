@@ -29,6 +29,7 @@ from hypertune.records import (
     TrialResult,
 )
 from hypertune.tracking._publisher_process import _short_timeout
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.journal import JOURNAL_NAME, Journal
 from hypertune.tracking.publisher import LOG_NAME, Publisher
 from hypertune.tracking.status import PublisherStatus
@@ -98,7 +99,9 @@ def test_a_killed_publisher_is_replaced_and_everything_is_there_once(
     from a_published_model import load
 
     begin = time.monotonic()
-    publisher = Publisher.spawn(info.folder, store, "exp", info, load, [str(tmp_path / "a_published_model.py")])
+    publisher = Publisher.spawn(
+        info.folder, store, "exp", info, Attachments(load, (str(tmp_path / "a_published_model.py"),))
+    )
     assert time.monotonic() - begin < 1.0
     assert publisher.parent_run_id == ""
     publisher.wait_ready(60)
@@ -240,7 +243,7 @@ def test_what_keeps_a_publisher_from_starting_is_told(store: str, info: StudyInf
         impatient.wait_ready(0.1)
     assert not impatient._process.is_alive()
     with pytest.raises(ConfigError, match=r"tracking\.log_model.*top level of a module"):
-        Publisher.spawn(info.folder, store, "exp", info, lambda number: None)
+        Publisher.spawn(info.folder, store, "exp", info, Attachments(lambda number: None))
 
 
 def test_a_server_that_never_answers_is_told_within_seconds(info: StudyInfo, monkeypatch: pytest.MonkeyPatch) -> None:

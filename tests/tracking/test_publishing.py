@@ -25,6 +25,7 @@ from hypertune.records import (
 )
 from hypertune.tracking._publishing import Publishing
 from hypertune.tracking._store import open_store
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.journal import JOURNAL_NAME, Journal
 from hypertune.tracking.status import PublisherStatus
 
@@ -54,7 +55,7 @@ def journal(info: StudyInfo) -> Journal:
 @pytest.fixture
 def publishing(store: str, info: StudyInfo, journal: Journal) -> Callable[..., Publishing]:
     def make(uri: str = store, experiment: str = "exp") -> Publishing:
-        return Publishing(info.folder, uri, experiment, info, None, ())
+        return Publishing(info.folder, uri, experiment, info, Attachments())
 
     return make
 
@@ -244,12 +245,12 @@ def test_passwords_are_written_nowhere(
 ) -> None:
     uri = "http://me:secret@127.0.0.1:9"
     with pytest.raises(TrackingError) as caught:
-        Publishing(info.folder, uri, "exp", info, None, ())
+        Publishing(info.folder, uri, "exp", info, Attachments())
     assert "secret" not in str(caught.value)
     monkeypatch.setattr(
         "hypertune.tracking.mlflow.open_store", lambda uri, *args, **options: open_store(store, *args, **options)
     )
-    loop = Publishing(info.folder, uri, "exp", info, None, ())
+    loop = Publishing(info.folder, uri, "exp", info, Attachments())
     loop.down(ValueError(f"no answer from {uri}/api"))
     status = (Path(info.folder) / "published.json").read_text()
     assert "secret" not in status

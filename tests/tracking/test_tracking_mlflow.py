@@ -34,6 +34,7 @@ from hypertune.records import (
     TrialResult,
 )
 from hypertune.tracking._trial_batch import TrialBatch
+from hypertune.tracking.contract import Attachments
 from hypertune.tracking.mlflow import MlflowWriter
 
 T0 = 1_700_000_000.0
@@ -96,9 +97,17 @@ def test_a_whole_study_is_in_the_store(store: str, info: StudyInfo, read: Callab
     assert tags["hypertune.best_run"] == children[1].info.run_id
     assert tags["hypertune.best.lr"] == "0.2"
     assert tags["mlflow.source.git.commit"] == "abc"
-    assert parent.data.params == {}
+    assert parent.data.params == {  # what studies differ in, for MLflow's page that compares them
+        "family": "mlp",
+        "task": "digits",
+        "sampler": "tpe",
+        "metric": "val/loss",
+        "direction": "minimize",
+    }
+    assert tags["hypertune.kind"] == "study"
     assert parent.data.metrics == {
         "best/value": 0.25,
+        "best/hp/dropout": 0.25,  # where tuning ended, not what was reported last
         "best/test/accuracy": 0.51,
         "trials/complete": 3.0,
         "trials/pruned": 1.0,
@@ -109,7 +118,9 @@ def test_a_whole_study_is_in_the_store(store: str, info: StudyInfo, read: Callab
 
     assert sorted(children) == [0, 1, 2, 3, 4, 5]
     child = children[1]
-    assert (child.info.run_name, child.info.status) == ("trial 1", "FINISHED")
+    assert (child.info.run_name, child.info.status) == ("trial 001", "FINISHED")
+    assert child.data.tags["hypertune.kind"] == "trial"
+    assert {number for number, run in children.items() if run.data.tags.get("hypertune.winner") == "true"} == {1}
     assert (child.info.start_time, child.info.end_time) == (MS + 10_000, MS + 19_000)
     assert child.data.params == {"lr": "0.2", "act": "relu", "bias": "True", "none": "None"}
     for name, text in {"state": "complete", "seed": "43", "sampler": "tpe", "family": "mlp", "task": "digits"}.items():
@@ -449,12 +460,14 @@ def test_the_best_model_is_loaded_in_a_fresh_process(
     store: str, info: StudyInfo, user_module: Path, tmp_path: Path, read: Callable[..., Any]
 ) -> None:
     loader = Loader()
-    writer = MlflowWriter(store, "exp", info, load_model=loader, code_paths=[str(user_module)])
+    writer = MlflowWriter(
+        store, "exp", info, attachments=Attachments(load_model=loader, code_paths=(str(user_module),))
+    )
     uri_before = mlflow.get_tracking_uri()
     closed = StudyClosed(T0 + 60, True, 1, {})
     writer.apply([StudyOpened(T0, info), *trial(0, 0.5), *trial(1, 0.25), closed])
     writer.apply([closed])  # a replay
-    MlflowWriter(store, "exp", info, load_model=loader).apply([closed])
+    MlflowWriter(store, "exp", info, attachments=Attachments(load_model=loader)).apply([closed])
     assert loader.asked == [1]
     assert mlflow.get_tracking_uri() == uri_before
 
@@ -495,10 +508,10 @@ def test_a_better_model_replaces_the_earlier_best(
     store: str, info: StudyInfo, user_module: Path, read: Callable[..., Any]
 ) -> None:
     loader = Loader(example=False)
-    MlflowWriter(store, "exp", info, load_model=loader).apply(
+    MlflowWriter(store, "exp", info, attachments=Attachments(load_model=loader)).apply(
         [StudyOpened(T0, info), *trial(0, 0.5), StudyClosed(T0 + 20, False, 0, {})]
     )
-    writer = MlflowWriter(store, "exp", info, load_model=loader)
+    writer = MlflowWriter(store, "exp", info, attachments=Attachments(load_model=loader))
     # What a publisher leaves that is killed while it logs.
     writer._client.create_logged_model(writer.experiment_id, name="model", source_run_id=writer.parent_run_id)
     writer.apply([StudyOpened(T0 + 100, info), *trial(11, 0.25), StudyClosed(T0 + 200, True, 11, {})])
@@ -519,12 +532,12 @@ def test_a_model_that_cannot_be_logged_costs_nothing_else(
         raise RuntimeError(f"no weights\nof trial {number}")
 
     events = [StudyOpened(T0, info), *trial(0, 0.5), StudyClosed(T0 + 20, True, 0, {})]
-    MlflowWriter(store, "exp", info, load_model=broken).apply(events)
+    MlflowWriter(store, "exp", info, attachments=Attachments(load_model=broken)).apply(events)
     parent = read(store, "exp").parent()
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["hypertune.model_error"] == "RuntimeError: no weights of trial 0"
     assert "hypertune.best_model" not in parent.data.tags
-    MlflowWriter(store, "exp", info, load_model=lambda number: None).apply(events)
+    MlflowWriter(store, "exp", info, attachments=Attachments(load_model=lambda number: None)).apply(events)
     assert "hypertune.model_error" not in read(store, "exp").parent().data.tags
     assert parent.data.metrics["best/test/accuracy"] == 0.5
 

@@ -1,0 +1,3 @@
+"""Imported by the first trial that runs, not before."""
+
+STATE: list[int] = []
