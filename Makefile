@@ -39,3 +39,7 @@ bench-methods: $(STAMP)
 # Compiles every kernel ahead of time for four GPUs and writes docs/kernels.md.
 kernels-report: $(STAMP)
 	$(BIN)/python -m hypertune.kernels.report
+
+# The images of the MLflow UI in the README, from a small study in Chromium.
+screenshots: $(STAMP)
+	HYPERTUNE_SCREENSHOTS=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser -q
