@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from scipy.stats.qmc import Sobol
 
 from hypertune.errors import ConfigError, SpaceError
 from hypertune.records import PREDICTED
 from hypertune.samplers._history import History
+from hypertune.samplers._history_sampler import HistorySampler
 from hypertune.samplers._mip_landscape import PredictedLandscape
 from hypertune.samplers._mip_search import next_point
 from hypertune.samplers._prior import Predictor
-from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
 
@@ -37,7 +36,7 @@ _MOST_FIRST = 10
 _ENOUGH = 4  # values that a calibration needs
 
 
-class MIPSampler(BaseSampler):
+class MIPSampler(HistorySampler):
     """Bayesian optimization whose prior mean is a prediction, trusted as far as real trials bear it out.
 
     A Gaussian process models the trials' values by rank. With a predictor its prior mean is ``a + b p(x)``, b at least
@@ -84,56 +83,12 @@ class MIPSampler(BaseSampler):
         if n_startup is not None:
             _check_count("n_startup", n_startup, 1)
         _check_count("n_predictions", n_predictions, 64)
-        self._space = SearchSpace(space) if isinstance(space, Mapping) else space
-        self._common = IntersectionSearchSpace(include_pruned=True)
+        super().__init__(space, seed=seed, independent_sampler=independent_sampler)
         self._predictor = predict
         self._n_startup = n_startup
         self._n_predictions = n_predictions
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._independent = independent_sampler or construct(
-            TPESampler, {"multivariate": True, "seed": self._seed}, {}, where="sampler"
-        )
         self._landscapes: dict[tuple[str, ...], PredictedLandscape] = {}
         self._told = False
-
-    def reseed_rng(self) -> None:
-        """Reseed the independent sampler; proposals differ by the trial's number, which no two workers share."""
-        self._independent.reseed_rng()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the hyperparameters that are proposed together."""
-        known = self._common.calculate(study) if self._space is None else self._space.unconditional
-        return {name: distribution for name, distribution in known.items() if not distribution.single()}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Propose the hyperparameters of one trial, and keep what is predicted for them."""
-        check_single_objective(study, self)
-        if not search_space:
-            return {}
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
-        trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
-        history = History.of(trials, search_space, study.direction, current=trial.number)
-        space = SearchSpace(dict(search_space))
-        params = space.decode(self.propose(history, trial.number))
-        self._keep_prediction(study, trial, space, params)
-        return params
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Sample a conditional hyperparameter."""
-        check_single_objective(study, self)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Tell the independent sampler that a trial begins."""
-        self._independent.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Tell the independent sampler how a trial ended."""
-        self._independent.after_trial(study, trial, state, values)
 
     def propose(self, history: History, number: int) -> Array:
         """Return a trial's point: a function of the history, the trial's number, and the seed.
@@ -190,7 +145,7 @@ class MIPSampler(BaseSampler):
             )
         return self._landscapes[names]
 
-    def _keep_prediction(self, study: Study, trial: FrozenTrial, space: SearchSpace, params: Mapping[str, Any]) -> None:
+    def _proposed(self, study: Study, trial: FrozenTrial, space: SearchSpace, params: Mapping[str, Any]) -> None:
         landscape = self._landscape(space.names)
         if landscape is None:
             return

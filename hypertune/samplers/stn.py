@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 from scipy.special import softmax
 from scipy.stats.qmc import Sobol
 
@@ -21,9 +18,9 @@ from hypertune.errors import ConfigError
 from hypertune.samplers._expected_improvement import most_promising, normal_scores
 from hypertune.samplers._features import features
 from hypertune.samplers._history import History
+from hypertune.samplers._history_sampler import HistorySampler
 from hypertune.samplers._mip_landscape import PredictedLandscape
 from hypertune.samplers._prior import Predictor
-from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct, continued_seed
 from hypertune.space import SearchSpace
 
@@ -38,7 +35,7 @@ _PREDICTIONS = 1024
 _FIRST_LOOK = 2  # finished trials after which it is known whether the objective tunes inside its trials
 
 
-class STNSampler(BaseSampler):
+class STNSampler(HistorySampler):
     """Searches what a self-tuning trial cannot tune, and starts each trial where good ones ended.
 
     All hyperparameters are proposed together, choices included. Outer ones (learning rate, optimizer): first the centre
@@ -101,55 +98,14 @@ class STNSampler(BaseSampler):
         for name in self._self_tuned:
             if space is not None and name not in space.distributions:
                 raise _wrong("self_tuned", name, f"names of the space: {', '.join(space.names)}")
-        self._space = space
-        self._common = IntersectionSearchSpace(include_pruned=True)
+        super().__init__(space, seed=seed, independent_sampler=independent_sampler)
         self._n_startup = n_startup
         self._start = float(start)
         self._follow = float(follow)
         self._explore = float(explore)
         self._predictor = warm_start
         self._landscapes: dict[tuple[str, ...], PredictedLandscape] = {}
-        self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._independent = independent_sampler or construct(
-            TPESampler, {"multivariate": True, "seed": self._seed}, {}, where="sampler"
-        )
         self._told = False
-
-    def reseed_rng(self) -> None:
-        """Reseed the independent sampler; proposals differ by the trial's number, which no two workers share."""
-        self._independent.reseed_rng()
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the hyperparameters that are proposed together."""
-        known = self._common.calculate(study) if self._space is None else self._space.unconditional
-        return {name: distribution for name, distribution in known.items() if not distribution.single()}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Propose the hyperparameters of one trial."""
-        check_single_objective(study, self)
-        if not search_space:
-            return {}
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
-        trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
-        history = History.of(trials, search_space, study.direction, current=trial.number)
-        return SearchSpace(dict(search_space)).decode(self.propose(history, trial.number))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Sample a conditional hyperparameter."""
-        check_single_objective(study, self)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Tell the independent sampler that a trial begins."""
-        self._independent.before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Tell the independent sampler how a trial ended."""
-        self._independent.after_trial(study, trial, state, values)
 
     def propose(self, history: History, number: int) -> NDArray[np.float64]:
         """Return where a trial starts: a function of the history, the trial's number, and the seed.
