@@ -80,7 +80,7 @@ class Publisher:
         info: StudyInfo,
         attachments: Attachments | None = None,
         secrets: Sequence[str] = (),
-        timeout: float = 60.0,
+        timeout: float = 120.0,
     ) -> Publisher:
         """Start the process and wait until the study's run exists in the store; arguments as for `spawn`.
 
@@ -102,7 +102,7 @@ class Publisher:
         """MLflow's id of the experiment; empty before `wait_ready`."""
         return (self._ready or {}).get("experiment_id", "")
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = 120.0) -> None:
         """Wait until the store is reached and the study's run exists.
 
         Raises:
