@@ -80,7 +80,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     found = re.search(r"(http://127\.0\.0\.1:\d+)/#/experiments/(\d+)/runs/(\w+)", "".join(lines))
     assert found, lines
     yield Page(found[1], found[2], found[3], folder, task)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
     process.stdout.close()
 
