@@ -8,6 +8,7 @@ import os
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+import logging  # noqa: E402
 import shutil  # noqa: E402
 import socket  # noqa: E402
 import subprocess  # noqa: E402
@@ -28,6 +29,15 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def _our_loggers_speak() -> None:
+    """Undo what a library that configured logging in an earlier test of this process did to ours."""
+    logging.disable(logging.NOTSET)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "hypertune" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
 
 
 class Server:
