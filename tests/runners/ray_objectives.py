@@ -86,7 +86,7 @@ def kills_its_actor(trial):
 
 def counts_to(trial):
     """Go on from the saved step, save after every one, and say where it was begun and ended."""
-    state, steps = trial.folder / "state.pt", int(os.environ.get("STEPS", "8"))
+    state, steps = trial.folder / "state.pt", int(os.environ.get("STEPS", "16"))
     begun = json.loads(state.read_text())["step"] if state.exists() else 0
     for step in range(begun, steps):
         time.sleep(0.25)

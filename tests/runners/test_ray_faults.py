@@ -123,7 +123,7 @@ def test_a_node_dies(ray_cluster, tmp_path, stored):
 def _busy(events, node):
     """Whether a trial on the node has been through half of its steps."""
     there = {e["number"] for e in events if e["event"] == "Started" and e["worker"].endswith(node[:6])}
-    return any(steps(events)[number] >= 4 for number in running(events) & there)
+    return any(steps(events)[number] >= 8 for number in running(events) & there)
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 about MLflow
