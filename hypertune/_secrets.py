@@ -40,13 +40,22 @@ def _if_named(match: re.Match[str]) -> str:
     return f"{match['before']}{MASK}" if is_secret_key(match["name"]) and words[-1].lower() not in _WEAK else match[0]
 
 
+# user:password@, up to the last @ of the word: passwords hold @ and / although URLs may not. A port is no password.
+_PASSWORD = re.compile(r"""(://[^/\s:@'"]*:)(?!\d{1,5}(?:[/?#\s'"]|$))[^\s'"<>]*@""")
+_TOKEN = re.compile(r"""(://)[^/\s:@'"]{20,}@""")  # a token alone
+
+
+def _without_user(match: re.Match[str]) -> str:
+    if "://" not in match[0]:
+        return match[0]
+    return _TOKEN.sub(rf"\1{MASK}@", _PASSWORD.sub(rf"\1{MASK}@", match[0]))
+
+
 _FORMS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
     (re.compile(pattern, flags), replacement)
     for pattern, flags, replacement in (
-        # user:password@, up to the last @ of the word: passwords hold @ and / although URLs may not. A port is no
-        # password.
-        (r"""(://[^/\s:@'"]*:)(?!\d{1,5}(?:[/?#\s'"]|$))[^\s'"<>]*@""", 0, rf"\1{MASK}@"),
-        (r"""(://)[^/\s:@'"]{20,}@""", 0, rf"\1{MASK}@"),  # a token alone
+        # Words up to their last @, each looked at once: a search for the @ from every :// of a long word takes minutes.
+        (r"""(?<![^\s'"])[^\s'"]*@""", 0, _without_user),
         (r"""([?&;](?:[\w.\-]*signature|sig|key|auth)=)[^&\s#'"<>]+""", re.IGNORECASE, rf"\1{MASK}"),
         (rf"""(?P<before>[?&;](?P<name>{_NAME})=)[^&\s#'"<>]+""", 0, _if_named),
         (rf"""(?<![\w?&;.\-])(?P<before>(?P<name>{_NAME})=)("[^"]*"|'[^']*'|[^\s,;&'"<>)\]}}]+)""", 0, _if_named),
@@ -55,13 +64,13 @@ _FORMS: tuple[tuple[re.Pattern[str], _Replacement], ...] = tuple(
         (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", 0, MASK),  # AWS
         (r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,})", 0, MASK),  # GitHub
         (r"\b(?:hf_[A-Za-z0-9]{20,}|dapi[0-9a-f]{32}|sk-[\w\-]{20,}|xox[abprs]-[\w\-]{10,})", 0, MASK),
-        (r"\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]+", 0, MASK),  # JSON web tokens
+        (r"\beyJ[\w\-]{8,1000}\.[\w\-]{8,}\.[\w\-]+", 0, MASK),  # JSON web tokens
         (r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL, MASK),
     )
 )
 # What no text without a credential of one of these forms lacks; most texts end here, which costs a microsecond.
 _HINT = re.compile(
-    r"://[^\s]*@|password|passwd|passphrase|pwd|secret|token|key|signature|credential|auth|sig=|bearer|basic"
+    r"@|password|passwd|passphrase|pwd|secret|token|key|signature|credential|auth|sig=|bearer|basic"
     r"|sas|dsn|akia|asia|gh[pousr]_|github_pat_|hf_|dapi|sk-|xox|eyj",
     re.IGNORECASE,
 )

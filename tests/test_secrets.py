@@ -140,8 +140,6 @@ def test_the_hash_of_a_config_says_nothing_of_its_credentials() -> None:
 
 def test_long_texts_take_no_time() -> None:
     begin = time.process_time()
-    redact("a" * 200_000)
-    redact("=" * 50_000)
-    redact("://" * 20_000)
-    redact("password " * 20_000)
+    for part in ("a", "=", "://", "://a:b", "://a:@", "password ", "eyJ-", "?key", "'key':'"):
+        redact(part * (200_000 // len(part)))
     assert time.process_time() - begin < 5
