@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx
-from scipy.stats import norm, rankdata
+from scipy.special import erfcx, ndtr, ndtri
+from scipy.stats import rankdata
 from scipy.stats.qmc import Sobol
 
 from hypertune.samplers._features import features
@@ -33,7 +34,7 @@ _REFINEMENTS = (0.03, 0.01)
 
 def normal_scores(y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normal quantiles of the ranks: the order is kept, and diverged trials are no outliers."""
-    scores: NDArray[np.float64] = norm.ppf((rankdata(y) - 0.5) / len(y))
+    scores: NDArray[np.float64] = ndtri((rankdata(y) - 0.5) / len(y))
     return scores
 
 
@@ -41,12 +42,15 @@ def log_improvement(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return log(phi(z) + z Phi(z)), exact where the sum underflows ([Ament23] equation 9)."""
     result = np.empty_like(z)
     near = z > -1
-    result[near] = np.log(norm.pdf(z[near]) + z[near] * norm.cdf(z[near]))
+    density = np.exp(-0.5 * np.square(z[near])) / math.sqrt(2 * math.pi)
+    result[near] = np.log(density + z[near] * ndtr(z[near]))
     far = z[~near]
     # The bracket is 1/z^2 to first order; beyond -1,000 the difference drowns in rounding.
     bracket = 1 + math.sqrt(math.pi / 2) * far * erfcx(-far / math.sqrt(2))
-    result[~near] = norm.logpdf(far) + np.where(
-        far > -1e3, np.log(np.maximum(bracket, 1e-12)), -2 * np.log(-np.minimum(far, -1.0))
+    result[~near] = (
+        -0.5 * np.square(far)
+        - 0.5 * math.log(2 * math.pi)
+        + np.where(far > -1e3, np.log(np.maximum(bracket, 1e-12)), -2 * np.log(-np.minimum(far, -1.0)))
     )
     return result
 
@@ -113,4 +117,11 @@ def draw_candidates(
     # A step of that size leads to no other choice, so now and then one is drawn anew.
     anew = (np.array(choices) > 0) & (rng.random(near.shape) < _ANOTHER_CHOICE)
     near[anew] = rng.random(int(anew.sum()))
-    return np.concatenate((Sobol(size, seed=rng).random(_CANDIDATES), near))
+    spread_out = (_low_discrepancy(size) + rng.random(size)) % 1.0  # a random shift keeps how even they are
+    return np.concatenate((spread_out, near))
+
+
+@cache
+def _low_discrepancy(size: int) -> NDArray[np.float64]:
+    points: NDArray[np.float64] = Sobol(size, scramble=False).random(_CANDIDATES)
+    return points

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,23 @@ from hypertune.errors import SpaceError
 from hypertune.records import TUNED
 from hypertune.space import SearchSpace
 
-__all__ = ["History"]
+__all__ = ["History", "Row"]
+
+
+class Row(NamedTuple):
+    """One trial in the unit cube.
+
+    Attributes:
+        x: Where it started, ``(d,)`` in [0, 1].
+        x_tuned: Where tuning inside it ended, ``(d,)``.
+        moved: Whether it tuned anything.
+        y: Its value, the smaller the better.
+    """
+
+    x: NDArray[np.float64]
+    x_tuned: NDArray[np.float64]
+    moved: bool
+    y: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +67,11 @@ class History:
     def of(
         cls,
         trials: Sequence[FrozenTrial],
-        distributions: Mapping[str, BaseDistribution],
+        space: SearchSpace,
         direction: StudyDirection,
         *,
         current: int,
+        known: MutableMapping[int, Row | None] | None = None,
     ) -> History:
         """Read a study's trials; those that do not have all hyperparameters inside their ranges are left out.
 
@@ -62,37 +80,41 @@ class History:
 
         Args:
             trials: All trials.
-            distributions: The hyperparameters, one for each axis.
+            space: The hyperparameters, one for each axis.
             direction: Which values are better.
             current: Number of the trial that is being proposed for; it is not pending.
+            known: Finished trials that were read before, by their ids in the storage; it is added to. For the same
+                study and hyperparameters only.
         """
-        space = SearchSpace(dict(distributions))
+        distributions = space.distributions
         sign = -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
-        rows: list[tuple[NDArray[np.float64], NDArray[np.float64], bool, float]] = []
-        failed: list[NDArray[np.float64]] = []
+        rows: list[Row] = []
+        failed: list[Row] = []
         pending: list[NDArray[np.float64]] = []
         for trial in trials:
-            try:
-                x = space.encode(trial.params)
-            except SpaceError:
+            if known is not None and trial._trial_id in known:
+                row = known[trial._trial_id]
+            else:
+                row = _read(trial, space, sign)
+                if known is not None and trial.state.is_finished():
+                    known[trial._trial_id] = row  # what is finished never changes
+            if row is None:
                 continue
             if trial.state is TrialState.RUNNING and trial.number != current:
-                pending.append(x)
+                pending.append(row.x)
             elif trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                tuned = trial.user_attrs.get(TUNED)
-                tuned = tuned if isinstance(tuned, Mapping) else {}
-                rows.append((x, _ended(x, tuned, distributions), bool(tuned), sign * _value(trial)))
+                rows.append(row)
             elif trial.state is TrialState.FAIL:
-                failed.append(x)
-        tried = {x.tobytes() for x in (*pending, *(row[0] for row in rows))}
-        rows += [(x, x, False, math.inf) for x in failed if x.tobytes() not in tried]
+                failed.append(row)
+        tried = {x.tobytes() for x in (*pending, *(row.x for row in rows))}
+        rows += [Row(row.x, row.x, False, math.inf) for row in failed if row.x.tobytes() not in tried]
         size = len(distributions)
         return cls(
             tuple(distributions),
-            np.array([row[0] for row in rows]).reshape(-1, size),
-            np.array([row[1] for row in rows]).reshape(-1, size),
-            np.array([row[2] for row in rows], dtype=bool),
-            np.array([row[3] if math.isfinite(row[3]) else math.inf for row in rows]),
+            np.array([row.x for row in rows]).reshape(-1, size),
+            np.array([row.x_tuned for row in rows]).reshape(-1, size),
+            np.array([row.moved for row in rows], dtype=bool),
+            np.array([row.y if math.isfinite(row.y) else math.inf for row in rows]),
             np.array(pending).reshape(-1, size),
             tuple(
                 len(distribution.choices) if isinstance(distribution, CategoricalDistribution) else 0
@@ -102,6 +124,17 @@ class History:
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+def _read(trial: FrozenTrial, space: SearchSpace, sign: float) -> Row | None:
+    """Read a trial; None: it does not have all hyperparameters inside their ranges."""
+    try:
+        x = space.encode(trial.params)
+    except SpaceError:
+        return None
+    tuned = trial.user_attrs.get(TUNED)
+    tuned = tuned if isinstance(tuned, Mapping) else {}
+    return Row(x, _ended(x, tuned, space.distributions), bool(tuned), sign * _value(trial))
 
 
 def _ended(

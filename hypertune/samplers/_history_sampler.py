@@ -15,7 +15,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from hypertune.records import Params
-from hypertune.samplers._history import History
+from hypertune.samplers._blas import one_blas_thread
+from hypertune.samplers._history import History, Row
 from hypertune.samplers._single_objective import check_single_objective
 from hypertune.samplers.contract import construct
 from hypertune.space import SearchSpace
@@ -28,7 +29,8 @@ _STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.R
 class HistorySampler(BaseSampler, abc.ABC):
     """Proposes all unconditional hyperparameters together, as a point of the unit cube.
 
-    Nothing is kept between proposals but the seed, so that a resumed study goes on as an uninterrupted one would.
+    No proposal depends on what is kept between proposals but the seed, so that a resumed study goes on as an
+    uninterrupted one would. Finished trials are read once.
     Conditional hyperparameters, and those the space does not have, come from the independent sampler.
 
     Args:
@@ -47,6 +49,8 @@ class HistorySampler(BaseSampler, abc.ABC):
         self._space = SearchSpace(space) if isinstance(space, Mapping) else space
         self._common = IntersectionSearchSpace(include_pruned=True)
         self._seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._known: tuple[SearchSpace, dict[int, Row | None]] | None = None
+        self._known_of: tuple[Any, ...] = ()
         self._independent = independent_sampler or construct(
             TPESampler, {"multivariate": True, "seed": self._seed}, {}, where="sampler"
         )
@@ -80,9 +84,11 @@ class HistorySampler(BaseSampler, abc.ABC):
         if not search_space:
             return {}
         trials = study._get_trials(deepcopy=False, states=_STATES, use_cache=True)
-        history = History.of(trials, search_space, study.direction, current=trial.number)
-        space = SearchSpace(dict(search_space))
-        params = space.decode(self.propose(history, trial.number))
+        space, known = self._joint(study, search_space)
+        history = History.of(trials, space, study.direction, current=trial.number, known=known)
+        with one_blas_thread():
+            point = self.propose(history, trial.number)
+        params = space.decode(point)
         self._proposed(study, trial, space, params)
         return params
 
@@ -100,6 +106,20 @@ class HistorySampler(BaseSampler, abc.ABC):
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Tell the independent sampler how a trial ended."""
         self._independent.after_trial(study, trial, state, values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": None, "_known_of": ()}
+
+    def _joint(
+        self, study: Study, search_space: dict[str, BaseDistribution]
+    ) -> tuple[SearchSpace, dict[int, Row | None]]:
+        """Return the space of what is proposed together, and what is known of the study's finished trials in it."""
+        of = (study._storage, study._study_id, search_space)
+        if self._known_of != of:
+            self._known_of = of
+            self._known = (SearchSpace(dict(search_space)), {})
+        assert self._known is not None
+        return self._known
 
     def _proposed(self, study: Study, trial: FrozenTrial, space: SearchSpace, params: Params) -> None:
         """Keep what is known of a proposal."""

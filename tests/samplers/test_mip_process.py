@@ -42,8 +42,8 @@ def test_without_weight_it_is_the_plain_process_number_for_number():
 def test_mean_and_variance_are_those_over_slopes_drawn_at_random():
     x, z, y = observations()
     process = CalibratedProcess(x, y, z, TRUST)
-    inner = process._process._process  # scikit-learn's, fitted to what the expected slope leaves over
-    scale, lengths, noise = np.split(np.exp(inner.kernel_.theta), [1, -1])
+    scales = process._process.scales  # fitted to what the expected slope leaves over
+    scale, lengths, noise = scales.variance, scales.lengths, scales.noise
 
     def covariance(a, b):
         r = np.sqrt(5) * np.linalg.norm((a[:, None] - b[None]) / lengths, axis=2)
@@ -92,7 +92,7 @@ def test_whitened_columns_have_the_processes_covariance():
     x, _, y = observations()
     plain = GaussianProcess(x, y)
     root = plain.whiten(np.eye(len(x)))
-    covariance = plain._process.kernel_(x)
+    covariance = plain.scales.covariance(x, x) + plain.scales.noise * np.eye(len(x))
     np.testing.assert_allclose(root @ covariance @ root.T, np.eye(len(x)), atol=1e-6)
     assert plain.whiten(np.ones((len(x), 2))).shape == (len(x), 2)
 

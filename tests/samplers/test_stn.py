@@ -161,7 +161,12 @@ def _trial(state: TrialState, value: float, **attributes: Any):
 def test_pruned_and_complete_trials_teach_the_same():
     distributions = {name: SPACE.distributions[name] for name in ("lr", "dropout")}
     read = [
-        History.of([_trial(state, 0.5, **{TUNED: {"dropout": 0.2}})], distributions, StudyDirection.MINIMIZE, current=9)
+        History.of(
+            [_trial(state, 0.5, **{TUNED: {"dropout": 0.2}})],
+            SearchSpace(distributions),
+            StudyDirection.MINIMIZE,
+            current=9,
+        )
         for state in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
     for attribute in ("x", "x_tuned", "y", "moved"):
@@ -174,7 +179,7 @@ def test_tuned_values_outside_the_range_and_trials_of_other_spaces_do_no_harm():
     other = create_trial(params={"z": 1.0}, distributions={"z": FloatDistribution(0, 2)}, value=0.0)
     wild = _trial(TrialState.COMPLETE, 0.5, **{TUNED: {"dropout": 7.0, "unknown": 1.0}})
     distributions = {name: SPACE.distributions[name] for name in ("lr", "dropout")}
-    read = History.of([other, wild], distributions, StudyDirection.MINIMIZE, current=9)
+    read = History.of([other, wild], SearchSpace(distributions), StudyDirection.MINIMIZE, current=9)
     assert len(read) == 1
     assert read.x_tuned[0, 1] == 1.0
 

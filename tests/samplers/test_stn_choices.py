@@ -19,6 +19,7 @@ from hypertune.samplers._expected_improvement import most_promising
 from hypertune.samplers._features import features
 from hypertune.samplers._history import History
 from hypertune.samplers.stn import STNSampler
+from hypertune.space import SearchSpace
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 1e-1, log=True),
@@ -45,7 +46,7 @@ def trial(state: TrialState = TrialState.COMPLETE, *, tuned: Any = None, value: 
 
 
 def read(trials: list[FrozenTrial]) -> History:
-    return History.of(trials, SPACE, StudyDirection.MINIMIZE, current=99)
+    return History.of(trials, SearchSpace(SPACE), StudyDirection.MINIMIZE, current=99)
 
 
 def test_choices_are_equally_far_apart_and_numbers_keep_their_distances():
