@@ -105,7 +105,7 @@ class Posterior:
             return -math.inf, np.zeros(len(theta))
         solved, _ = dpotrs(root, self._values, lower=1)
         value = -0.5 * float(self._values @ solved) - float(np.log(np.diagonal(root)).sum())
-        # Twice the lower triangle of the inverse, once its diagonal: summed with symmetric matrices, that is the inverse.
+        # Twice its lower triangle, once its diagonal: summed with symmetric matrices, that is the whole inverse.
         inverse, _ = dpotri(root, lower=1, overwrite_c=1)
         inverse *= 2.0
         inverse.flat[:: n + 1] *= 0.5
