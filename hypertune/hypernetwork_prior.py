@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import spearmanr
 
 from hypertune.config import Config
 from hypertune.errors import ConfigError, HypertuneError, SpaceError, TrialError
@@ -180,6 +179,8 @@ def rank_correlation(trials: Sequence[FrozenTrial], *, maximize: bool) -> float 
     predicted, values = np.array(pairs, dtype=np.float64).T
     if np.ptp(predicted) == 0 or np.ptp(values) == 0:
         return None
+    from scipy.stats import spearmanr  # a second to import, which every search would wait for at its start
+
     rank = float(spearmanr(predicted, values).statistic)
     return round(-rank if maximize else rank, 4)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.stats.qmc import Sobol
 
 from hypertune.config import Config
 from hypertune.errors import ConfigError
@@ -59,6 +58,8 @@ def rank_configurations(
     names = found.predictor.names
     covered = SearchSpace({name: space.distributions[name] for name in names})
     rng = np.random.default_rng(config.study.seed)
+    from scipy.stats.qmc import Sobol  # a second to import, which every verb would wait for
+
     drawn = Sobol(len(names), seed=rng).random_base2(max(1, math.ceil(math.log2(n))))[:n]
     rows: dict[tuple[ParamValue, ...], dict[str, ParamValue]] = {}
     for point in drawn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -16,9 +17,11 @@ from hypertune.many_tasks import ManyTasksObjective
 from hypertune.objectives import FamilyObjective, UserObjective, load_family, source_folder
 from hypertune.registry import add_import_folder, load
 from hypertune.runners.contract import MakeObjective, Runner
-from hypertune.samplers._prior import Predictor
 from hypertune.samplers.contract import as_pruner, as_sampler
 from hypertune.space import SearchSpace
+
+if TYPE_CHECKING:
+    from hypertune.samplers._prior import Predictor
 
 __all__ = ["make_objective", "read_pruner", "read_runner", "read_sampler", "read_space", "with_scheduler"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy.special import betaincinv, stdtrit
 
 from hypertune.bounds._checks import check_count, check_delta
 from hypertune.errors import BoundError
@@ -96,9 +96,9 @@ def selection_certificate(
         kind, source = "clopper-pearson", "[Clopper34]"
         ones = round(estimate * n)
         if up:
-            bound = float(stats.beta.ppf(level, ones, n - ones + 1)) if ones else 0.0
+            bound = float(betaincinv(ones, n - ones + 1, level)) if ones else 0.0
         else:
-            bound = float(stats.beta.ppf(1 - level, ones + 1, n - ones)) if ones < n else 1.0
+            bound = float(betaincinv(ones + 1, n - ones, 1 - level)) if ones < n else 1.0
     elif n < _LEAST:
         raise BoundError(
             "too few examples for a mean of values without known limits",
@@ -109,7 +109,7 @@ def selection_certificate(
         )
     else:
         kind, source = "student-t", "Student's t, one-sided"
-        margin = float(stats.t.ppf(1 - level, n - 1)) * standard_error
+        margin = float(stdtrit(n - 1, 1 - level)) * standard_error
         bound = estimate - margin if up else estimate + margin
     approximate = kind == "student-t"
     chosen = (

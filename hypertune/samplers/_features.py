@@ -23,6 +23,8 @@ def features(x: NDArray[np.float64], choices: Sequence[int]) -> NDArray[np.float
     Returns:
         ``(n, k)``, k being the number of ordered axes plus the number of all choices.
     """
+    if not any(choices):
+        return x
     columns = []
     for axis, number in enumerate(choices):
         column = x[:, axis]
@@ -31,4 +33,4 @@ def features(x: NDArray[np.float64], choices: Sequence[int]) -> NDArray[np.float
         else:
             index = np.minimum((column * number).astype(int), number - 1)
             columns.append(_APART * np.eye(number)[index])
-    return np.concatenate(columns, axis=1) if columns else np.empty((len(x), 0))
+    return np.concatenate(columns, axis=1)

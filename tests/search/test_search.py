@@ -76,16 +76,26 @@ def test_which_checkpoints_stay(family, keep, n):
     assert sum(Path(t.checkpoint).exists() for t in result.trials) == n
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "qmc", "gp"])
-def test_same_seed_same_result_in_two_fresh_processes(family, hypertune, sampler):
-    content = family(sampler=sampler, study={"n_trials": 4, "seed": 3}, pruner="median")
+def test_same_seed_same_result_in_two_fresh_processes(family, tmp_path):
+    contents = [
+        family(sampler=sampler, study={"name": sampler, "n_trials": 4, "seed": 3}, pruner="median", runner="inline")
+        for sampler in ("tpe", "random", "cmaes", "qmc", "gp", "stn", "mip")
+    ]
+    code = (
+        "import json, sys; from hypertune import run_search;"
+        "print(json.dumps([run_search(c, quiet=True).to_json() for c in json.loads(sys.argv[1])]))"
+    )
     outcomes = []
     for name in ("a", "b"):
-        done = hypertune("search", hypertune.write(content), "-o", f"study.name={name}", "--quiet")
+        folder = tmp_path / name
+        folder.mkdir()
+        command = [sys.executable, "-c", code, json.dumps(contents)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
-        outcomes.append(json.loads((hypertune.folder / "runs" / name / "result.json").read_text()))
-    assert identical(*outcomes)
-    assert len({t["seed"] for t in outcomes[0]["trials"]}) == 4
+        outcomes.append(json.loads(done.stdout.splitlines()[-1]))
+    for one, other in zip(*outcomes, strict=True):
+        assert identical(one, other)
+        assert len({t["seed"] for t in one["trials"]}) == 4
 
 
 def test_inline_and_one_worker_are_identical(family):

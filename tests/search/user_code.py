@@ -1,11 +1,12 @@
-"""A user's module: objectives, models and tasks that configs in the tests name."""
+"""A user's module: objectives, models and tasks that configs in the tests name.
+
+torch takes longer to import than most of these searches, so that only what needs it does.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-
-import torch
-from torch import nn
 
 from hypertune import TrialResult
 from hypertune.training.trial import TrialPruned
@@ -43,9 +44,11 @@ def prunes(trial):
 
 
 def build(params, task):
+    from torch import nn
+
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(torch.Size(task.input_shape).numel(), params.get("hidden", 8)),
+        nn.Linear(math.prod(task.input_shape), params.get("hidden", 8)),
         nn.ReLU(),
         nn.Dropout(params.get("p", 0.0)),
         nn.Linear(params.get("hidden", 8), task.output_size),
@@ -61,7 +64,9 @@ def build_raises(params, task):
 
 
 def build_wrong_size(params, task):
-    return nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(task.input_shape).numel(), task.output_size + 1))
+    from torch import nn
+
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(task.input_shape), task.output_size + 1))
 
 
 def build_picky(params, task):
@@ -71,6 +76,8 @@ def build_picky(params, task):
 
 
 def task(n=120):
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, 4, generator=generator)
     y = (x[:, 0] + 0.5 * x[:, 1] > 0).long()

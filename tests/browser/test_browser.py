@@ -1,4 +1,7 @@
-"""What a person sees of a study in the MLflow UI, in a real browser."""
+"""What a person sees of a study in the MLflow UI, in a real browser.
+
+One file, so that workers that share tests by file start one study, one server and one browser.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),  # SQLAlchemy 2.1 about MLflow
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType"),  # mlflow.types.responses
 ]
+
+# Figures whose drawing has marks of data: lines, points or bars of some size.
+DRAWN = """
+() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => {
+    const box = plot.getBoundingClientRect();
+    const marks = plot.querySelectorAll(
+        '.scatterlayer path, .barlayer path, .heatmaplayer image, .contourlayer path, .cartesianlayer .point path'
+    ).length + plot.querySelectorAll('canvas').length;
+    return {width: box.width, height: box.height, marks: marks};
+})
+"""
 
 
 def open_children(page: Any, study: Any) -> None:
@@ -85,3 +99,24 @@ def test_the_best_model_is_registered(page: Any, study: Any, screenshot: Callabl
     page.get_by_text("champion").first.wait_for()
     assert "Version 1" in page.inner_text("body")
     screenshot("registered-model")
+
+
+def test_the_report_in_the_artifact_viewer_draws_its_figures(
+    page: Any, study: Any, screenshot: Callable[[str], None]
+) -> None:
+    page.goto(study.url(f"/experiments/{study.experiment}/runs/{study.run}/artifacts/report/report.html"))
+    page.locator("iframe").first.wait_for()
+    frame = next(frame for frame in page.frames if frame != page.main_frame)
+    frame.get_by_text("self-tuned").first.wait_for()
+    frame.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+    screenshot("report-top")
+    frame.locator(".js-plotly-plot").first.scroll_into_view_if_needed()
+    frame.wait_for_function(
+        "document.querySelectorAll('.js-plotly-plot .scatterlayer path, .js-plotly-plot .barlayer path').length > 0"
+    )
+    figures = frame.evaluate(DRAWN)
+    assert len(figures) >= 3, figures
+    drawn = [figure for figure in figures if figure["marks"] > 0 and figure["width"] > 100 and figure["height"] > 80]
+    assert len(drawn) >= len(figures) / 2, figures
+    assert "val/loss" in frame.inner_text("body")
+    screenshot("report")
