@@ -26,7 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 from hypertune.ray import HyperTuneSearch, STNSearch
 
 TRIALS = 24
-ROUNDS = 12
+ROUNDS = 24
 DOMAINS = {f"x{i}": tune.uniform(0, 1) for i in range(10)}
 
 SEARCHES = {

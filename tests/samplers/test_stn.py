@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
+from scipy import stats
 
 from hypertune.errors import ConfigError
 from hypertune.records import TUNED
@@ -182,6 +183,11 @@ def test_tuned_values_outside_the_range_and_trials_of_other_spaces_do_no_harm():
     read = History.of([other, wild], SearchSpace(distributions), StudyDirection.MINIMIZE, current=9)
     assert len(read) == 1
     assert read.x_tuned[0, 1] == 1.0
+
+
+def test_normal_scores_are_quantiles_of_mean_ranks():
+    y = np.array([3.0, 1.0, 1.0, np.inf, -2.0, np.inf, 0.5, 1.0])
+    np.testing.assert_allclose(normal_scores(y), stats.norm.ppf((stats.rankdata(y) - 0.5) / len(y)))
 
 
 def test_values_that_are_not_finite_rank_last():
