@@ -6,11 +6,14 @@ References:
     [Ginsbourger10] Ginsbourger, Le Riche, Carraro. Kriging Is Well-Suited to Parallelize Optimization. 2010.
     [Ament23] Ament, Daulton, Eriksson, Balandat, Bakshy. Unexpected Improvements to Expected Improvement for Bayesian
         Optimization. NeurIPS 2023.
+    [Hvarfner22] Hvarfner, Stoll, Souza, Lindauer, Hutter, Nardi. PiBO: Augmenting Acquisition Functions with User
+        Beliefs for Bayesian Optimization. ICLR 2022.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,7 @@ _BEST = 128
 _OTHERS = 384
 _SPREAD = 0.08
 _STEPS = 15
+_FULL = 10  # trials up to which predictions count in full
 _LEAST_SPREAD = 0.25  # of predictions over trials, in standard deviations of the predictions over the space
 
 
@@ -76,7 +80,7 @@ def next_point(
     """
     kept = worth_keeping(y)
     x, y = x[kept], y[kept]
-    calibration = Calibration() if landscape is None else calibrate(landscape, x, y, choices)
+    calibration = Calibration() if landscape is None else _faded(calibrate(landscape, x, y, choices), len(y))
     rng = np.random.default_rng(seed)
     leading = x[np.argsort(y, kind="stable")[:_LEADING]]
     if landscape is None or calibration.weight == 0.0:
@@ -89,6 +93,15 @@ def next_point(
     order = np.argsort(-gains, kind="stable")[:_LEADING]
     polished = [improvement.climb(candidates[i]) for i in order]
     return max(polished, key=lambda pair: pair[1])[0]
+
+
+def _faded(calibration: Calibration, n: int) -> Calibration:
+    """Let predictions count for less after n trials, as [Hvarfner22] lets a belief fade with 1 / n.
+
+    They may rank the whole space well and the configurations around the best ones wrongly, and there trials tell more.
+    """
+    share = min(1.0, _FULL / n)
+    return replace(calibration, weight=share * calibration.weight, deviation=share * calibration.deviation)
 
 
 def _predicted_candidates(

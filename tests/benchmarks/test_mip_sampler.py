@@ -11,6 +11,7 @@ import os
 import sys
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ pytestmark = [
 SEEDS = range(int(os.environ.get("HYPERTUNE_BENCH_SEEDS", "5")))
 TRIALS = int(os.environ.get("HYPERTUNE_BENCH_TRIALS", "40"))
 PRICE = 3  # trials that the hypernetwork may cost
+PREDICTED_WEIGHTS = "mip with init_from_hypernet"
 
 
 class Shuffled:
@@ -107,6 +109,7 @@ def test_savings_against_tpe(name, tmp_path):
     benchmark = TASKS[name]
     budget = TRIALS * benchmark.epochs
     needed: dict[str, list[float]] = {}
+    ends: dict[str, list[float]] = {}
     for seed in SEEDS:
         predictor = hypernetwork(benchmark, seed)
         samplers: dict[str, BaseSampler] = {
@@ -114,17 +117,27 @@ def test_savings_against_tpe(name, tmp_path):
             "random": RandomSampler(seed=1000 + seed),
             "gp": MIPSampler(benchmark.space, seed=1000 + seed),
             "mip": MIPSampler(benchmark.space, predict=predictor, seed=1000 + seed),
+            PREDICTED_WEIGHTS: MIPSampler(benchmark.space, predict=predictor, seed=1000 + seed),
         }
         target = math.nan
         for method, sampler in samplers.items():
-            paid = predictor.epochs if method == "mip" else 0.0
-            points = search(benchmark, seed, budget - int(paid), tmp_path / f"{method}-{seed}", sampler=sampler)
+            paid = predictor.epochs if "mip" in method else 0.0
+            points = search(
+                benchmark,
+                seed,
+                budget - int(paid),
+                tmp_path / f"{method}-{seed}",
+                sampler=sampler,
+                train=_from(predictor) if method == PREDICTED_WEIGHTS else fit,
+            )
             target = points[-1].value if method == "tpe" else target
             needed.setdefault(method, []).append((paid + reached(points, target)) / budget)
-        shown = ", ".join(f"{method} {shares[-1]:.2f}" for method, shares in needed.items())
+            ends.setdefault(method, []).append(points[-1].value)
+        shown = ", ".join(f"{m} {shares[-1]:.2f} (ends at {ends[m][-1]:.4f})" for m, shares in needed.items())
         print(f"\n{name} seed {seed}: share of {budget} epochs to reach {target:.4f}: {shown}", flush=True)
     for method, shares in needed.items():
         print(f"{name}: {method} {quartiles(shares)} of the epochs of {TRIALS} trials to reach TPE's value")
+        print(f"{name}: {method} ends at {quartiles(ends[method])}")
 
 
 @pytest.mark.parametrize("name", ["mnist-mlp-5", "digits-phnn"])
@@ -146,6 +159,20 @@ def test_warm_start_of_self_tuning_trials(name, tmp_path):
             ends[method].append(points[-1].value)
     for method, values in ends.items():
         print(f"\n{name}: {method} after {trials} trials {quartiles(values)}")
+
+
+def _from(predictor: MIPPredictor):
+    """Train trials that begin with predicted weights."""
+
+    def train(trial, family, task, settings):
+        def build(params, spec):
+            model = family.build(params, spec)
+            model.load_state_dict(predictor.initial_weights(trial.params))
+            return model
+
+        return fit(trial, replace(family, build=build), task, settings)
+
+    return train
 
 
 def _self_tuned(benchmark: BenchmarkTask):
