@@ -22,10 +22,10 @@ from scipy.stats.qmc import Sobol
 from hypertune.samplers._features import features
 from hypertune.samplers._gaussian_process import GaussianProcess
 
-__all__ = ["draw_candidates", "log_improvement", "most_promising", "normal_scores", "worth_keeping"]
+__all__ = ["NEIGHBOURS", "draw_candidates", "log_improvement", "most_promising", "normal_scores", "worth_keeping"]
 
 _CANDIDATES = 512
-_NEIGHBOURS = 64
+NEIGHBOURS = 64  # of each leading trial
 _MOST_TRIALS = 100
 _ANOTHER_CHOICE = 0.3
 _REFINEMENTS = (0.03, 0.01)
@@ -92,7 +92,7 @@ def most_promising(
     largest = -math.inf
     for width in (None, *_REFINEMENTS):
         if width is not None:
-            candidates = np.clip(point + rng.normal(0.0, width, (_NEIGHBOURS, len(choices))), 0.0, 1.0)
+            candidates = np.clip(point + rng.normal(0.0, width, (NEIGHBOURS, len(choices))), 0.0, 1.0)
         mean, deviation = process.predict(features(candidates, choices))
         gains = np.log(deviation) + log_improvement((target - mean) / deviation)
         if gains.max() > largest:
@@ -113,7 +113,7 @@ def draw_candidates(
 ) -> NDArray[np.float64]:
     """Return points ``(m, d)``: a low-discrepancy sequence, and neighbours of the leading ones ``(k, d)``."""
     size = leading.shape[1]
-    near = np.clip(leading[:, None] + rng.normal(0.0, 0.08, (len(leading), _NEIGHBOURS, size)), 0.0, 1.0)
+    near = np.clip(leading[:, None] + rng.normal(0.0, 0.08, (len(leading), NEIGHBOURS, size)), 0.0, 1.0)
     near = near.reshape(-1, size)
     # A step of that size leads to no other choice, so now and then one is drawn anew.
     anew = (np.array(choices) > 0) & (rng.random(near.shape) < _ANOTHER_CHOICE)

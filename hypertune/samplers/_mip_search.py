@@ -6,14 +6,11 @@ References:
     [Ginsbourger10] Ginsbourger, Le Riche, Carraro. Kriging Is Well-Suited to Parallelize Optimization. 2010.
     [Ament23] Ament, Daulton, Eriksson, Balandat, Bakshy. Unexpected Improvements to Expected Improvement for Bayesian
         Optimization. NeurIPS 2023.
-    [Hvarfner22] Hvarfner, Stoll, Souza, Lindauer, Hutter, Nardi. PiBO: Augmenting Acquisition Functions with User
-        Beliefs for Bayesian Optimization. ICLR 2022.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +18,13 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 from scipy.stats.qmc import Sobol
 
-from hypertune.samplers._expected_improvement import draw_candidates, log_improvement, normal_scores, worth_keeping
+from hypertune.samplers._expected_improvement import (
+    NEIGHBOURS,
+    draw_candidates,
+    log_improvement,
+    normal_scores,
+    worth_keeping,
+)
 from hypertune.samplers._features import features
 from hypertune.samplers._gaussian_process import GaussianProcess
 from hypertune.samplers._mip_landscape import PredictedLandscape
@@ -33,12 +36,12 @@ __all__ = ["calibrate", "next_point"]
 Array = NDArray[np.float64]
 
 _LEADING = 3  # trials, and candidates, that are worth a closer look
-_NEAR = 64  # new predictions for the neighbours of leading trials: each costs a pass over the validation data
+_NEAR = 16  # new predictions for the neighbours of leading trials: each costs a pass over the validation data
 _BEST = 128
 _OTHERS = 384
 _SPREAD = 0.08
 _STEPS = 15
-_FULL = 10  # trials up to which predictions count in full
+_STEPS_OF_PREDICTION = 5  # each costs the time of some three passes over the validation data
 _LEAST_SPREAD = 0.25  # of predictions over trials, in standard deviations of the predictions over the space
 
 
@@ -64,8 +67,9 @@ def next_point(
 
     The process is fitted to normal scores of the values; running trials count with the values it predicts for them
     ([Ginsbourger10] section 3.2). Candidates are a low-discrepancy sequence, neighbours of the best trials, and, when
-    trials bear the predictions out, configurations predicted to be good; the most promising ones are polished with the
-    gradients of process and predictions. When trials do not, the result is the one without predictions.
+    trials bear the predictions out, configurations predicted to be good; the most promising are polished with the
+    gradients of process and predictions: three of them, or one where each step costs passes over the validation data.
+    When trials do not, the result is the one without predictions.
 
     Args:
         x: Points, ``(n, d)`` in [0, 1], n at least 2.
@@ -80,7 +84,7 @@ def next_point(
     """
     kept = worth_keeping(y)
     x, y = x[kept], y[kept]
-    calibration = Calibration() if landscape is None else _faded(calibrate(landscape, x, y, choices), len(y))
+    calibration = Calibration() if landscape is None else calibrate(landscape, x, y, choices)
     rng = np.random.default_rng(seed)
     leading = x[np.argsort(y, kind="stable")[:_LEADING]]
     if landscape is None or calibration.weight == 0.0:
@@ -90,25 +94,16 @@ def next_point(
         candidates = _predicted_candidates(leading, choices, landscape, rng)
     improvement = _Improvement(x, y, pending, choices, landscape, calibration)
     gains = improvement(candidates)
-    order = np.argsort(-gains, kind="stable")[:_LEADING]
+    order = np.argsort(-gains, kind="stable")[: _LEADING if landscape is None else 1]
     polished = [improvement.climb(candidates[i]) for i in order]
     return max(polished, key=lambda pair: pair[1])[0]
-
-
-def _faded(calibration: Calibration, n: int) -> Calibration:
-    """Let predictions count for less after n trials, as [Hvarfner22] lets a belief fade with 1 / n.
-
-    They may rank the whole space well and the configurations around the best ones wrongly, and there trials tell more.
-    """
-    share = min(1.0, _FULL / n)
-    return replace(calibration, weight=share * calibration.weight, deviation=share * calibration.deviation)
 
 
 def _predicted_candidates(
     leading: Array, choices: Sequence[int], landscape: PredictedLandscape, rng: np.random.Generator
 ) -> Array:
     size = leading.shape[1]
-    near = draw_candidates(leading, choices, rng)[-len(leading) * _NEAR :]
+    near = draw_candidates(leading, choices, rng)[-len(leading) * NEIGHBOURS :]
     near = near[rng.choice(len(near), min(_NEAR, len(near)), replace=False)]
     order = np.argsort(landscape.values, kind="stable")
     best, others = order[:_BEST], order[_BEST:]
@@ -164,8 +159,9 @@ class _Improvement:
             return -value, -gradient[self._ordered]
 
         bounds = [(0.0, 1.0)] * int(self._ordered.sum())
+        steps = _STEPS if self._landscape is None else _STEPS_OF_PREDICTION
         found = minimize(
-            objective, start[self._ordered], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+            objective, start[self._ordered], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
         )
         if not -found.fun > before:
             return start, before
