@@ -13,6 +13,8 @@ import psutil
 import pytest
 import yaml
 
+from hypertune.runners._ray_storage import read_pointer
+
 pytestmark = pytest.mark.ray
 
 HERE = Path(__file__).parent
@@ -55,6 +57,13 @@ class Search:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.05)
+
+    def saved(self, number):
+        """Return the step up to which the trial's state has left its node."""
+        name = f"trials/{number:04d}/state.pt"
+        files = [self.run / name, *self.folder.glob(f"store/*/{name}")]
+        contents = [file.read_bytes() for file in files if file.exists()]
+        return max((json.loads(each)["step"] for each in contents if read_pointer(each) is None), default=0)
 
     def ended(self, process):
         _, errors = process.communicate(timeout=250)
@@ -102,7 +111,7 @@ def test_a_node_dies(ray_cluster, tmp_path, stored):
     search = Search(tmp_path, ray_cluster, 5, cpu=2, **storage)
     process = search.start("search", "config.yaml")
     try:
-        search.wait_for(lambda events: _busy(events, node.node_id) and ends(events), process)
+        search.wait_for(lambda events: _busy(search, events, node.node_id) and ends(events), process)
         ray_cluster.remove_node(node, allow_graceful=False)
         result = search.ended(process)
     finally:
@@ -120,10 +129,10 @@ def test_a_node_dies(ray_cluster, tmp_path, stored):
         assert list((tmp_path / "store").rglob("state.pt")) == []
 
 
-def _busy(events, node):
-    """Whether a trial on the node has been through half of its steps."""
+def _busy(search, events, node):
+    """Whether some of a trial on the node is safe and it will not have ended when the node is gone."""
     there = {e["number"] for e in events if e["event"] == "Started" and e["worker"].endswith(node[:6])}
-    return any(steps(events)[number] >= 8 for number in running(events) & there)
+    return any(steps(events)[number] <= 8 and search.saved(number) >= 2 for number in running(events) & there)
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # SQLAlchemy 2.1 about MLflow
@@ -133,7 +142,7 @@ def test_the_driver_is_killed_and_resumed(ray_cluster, tmp_path):
 
     search = Search(tmp_path, ray_cluster, 4, cpu=1, tracking={"experiment": "e"})
     process = search.start("search", "config.yaml")
-    search.wait_for(lambda events: ends(events) and max(steps(events)[n] for n in running(events) | {-1}) >= 4, process)
+    search.wait_for(lambda events: ends(events) and any(2 <= search.saved(n) <= 10 for n in running(events)), process)
     done = set(ends(search.events()))
     below = psutil.Process(process.pid).children(recursive=True)
     process.kill()
