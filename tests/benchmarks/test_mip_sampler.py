@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from scipy.stats import ttest_rel
 
 from hypertune.samplers.mip import MIPSampler
@@ -115,7 +115,8 @@ def test_savings_against_tpe(name, tmp_path):
         samplers: dict[str, BaseSampler] = {
             "tpe": TPESampler(multivariate=True, seed=1000 + seed),
             "random": RandomSampler(seed=1000 + seed),
-            "gp": MIPSampler(benchmark.space, seed=1000 + seed),
+            "gpsampler": GPSampler(seed=1000 + seed),
+            "plain": MIPSampler(benchmark.space, seed=1000 + seed),
             "mip": MIPSampler(benchmark.space, predict=predictor, seed=1000 + seed),
             PREDICTED_WEIGHTS: MIPSampler(benchmark.space, predict=predictor, seed=1000 + seed),
         }
