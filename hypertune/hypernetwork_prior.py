@@ -86,13 +86,6 @@ def check_hypernetwork(config: Config, space: SearchSpace) -> None:
             given=config.sampler.name,
             fix="use sampler: gp with an objective, data_driven with many tasks",
         )
-    if init and config.runner.name == "ray":
-        raise ConfigError(
-            "a trial on another machine cannot read the hypernetwork in the run folder",
-            where="trial.init_from_hypernet",
-            given=init,
-            fix="drop it, or use runner: local",
-        )
     FamilyObjective(config, space).hypernetwork_settings()
 
 

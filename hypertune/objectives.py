@@ -8,12 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypertune._family_options import fixed_hyperparameters
 from hypertune.config import Component, Config
-from hypertune.errors import ConfigError, SpaceError, TaskError, did_you_mean
+from hypertune.errors import ConfigError, SpaceError, StorageError, TaskError, did_you_mean
 from hypertune.records import Direction, Params, ParamValue, TaskSpec, TrialResult
 from hypertune.registry import add_import_folder, load, load_attribute
 from hypertune.space import SearchSpace
@@ -85,13 +86,13 @@ class FamilyObjective:
         config: The config; its family and task are set.
         space: The search space.
         self_tuning: Whether trials tune themselves when the config leaves it to the sampler.
-        hypernetwork: File of the hypernetwork whose predicted weights trials begin from.
+        hypernetwork: File of the hypernetwork whose predicted weights trials begin from, or what is in it.
     """
 
     config: Config
     space: SearchSpace
     self_tuning: bool = False
-    hypernetwork: Path | None = None
+    hypernetwork: Path | bytes | None = None
 
     def __call__(self) -> Objective:
         """Load data and family, and try models over the space before any trial is spent on one that cannot work.
@@ -124,6 +125,24 @@ class FamilyObjective:
     def moved(self, folder: Path) -> FamilyObjective:
         """Return the recipe for a machine where that folder is another one."""
         return replace(self, config=self.config.replace(source=str(folder)))
+
+    def packed(self) -> FamilyObjective:
+        """Return the recipe for a machine that does not have the run folder.
+
+        Raises:
+            StorageError: The hypernetwork's file cannot be read.
+        """
+        if not isinstance(self.hypernetwork, Path):
+            return self
+        try:
+            return replace(self, hypernetwork=self.hypernetwork.read_bytes())
+        except OSError as error:
+            raise StorageError(
+                f"the hypernetwork cannot be read: {error.strerror or error}",
+                where="sampler.hypernetwork",
+                given=str(self.hypernetwork),
+                fix="`hypertune resume` trains it again where it is missing",
+            ) from error
 
     def preflight(self, family: Family, task: Task, settings: TrainingSettings) -> None:
         """Check that names and metric fit, and build and run models over the space on the task's data.
@@ -287,8 +306,11 @@ class FamilyObjective:
                 )
         return HypernetworkSettings(**plain), {**self.fixed, **setting}
 
-    def load_hypernetwork(self, path: Path) -> MIPPredictor:
+    def load_hypernetwork(self, file: Path | bytes) -> MIPPredictor:
         """Load the hypernetwork that was trained for this config.
+
+        Args:
+            file: Its path, or its content.
 
         Raises:
             HypertuneError: The file is missing or damaged, or belongs to another space, model or task.
@@ -297,7 +319,8 @@ class FamilyObjective:
 
         family, task, settings = self.load()
         options, setting = self.hypernetwork_settings()
-        return load_predictor(path, family, task, self.space, settings, options=options, setting=setting)
+        source = BytesIO(file) if isinstance(file, bytes) else file
+        return load_predictor(source, family, task, self.space, settings, options=options, setting=setting)
 
     def _begun(self, family: Family, predictor: MIPPredictor) -> Family:
         """Return the family with the weights that the hypernetwork predicts."""

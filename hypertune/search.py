@@ -493,6 +493,10 @@ class _Discreet:
         move = getattr(self.recipe, "moved", None)
         return self if move is None else replace(self, recipe=move(folder))
 
+    def packed(self) -> _Discreet:
+        pack = getattr(self.recipe, "packed", None)
+        return self if pack is None else replace(self, recipe=pack())
+
 
 def trial_seed(seed: int, number: int) -> int:
     """Return the seed of one trial: a function of the study's seed and the trial's number alone."""

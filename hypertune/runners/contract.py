@@ -15,7 +15,8 @@ MakeObjective: TypeAlias = Callable[[], Objective]
 """Picklable; called once in each worker, before its first trial. Raises `HypertuneError` for a user's mistake.
 
 A recipe that needs the user's files has ``folder``, where they are, and ``moved(folder)``, which returns the recipe
-for a machine where they are elsewhere.
+for a machine where they are elsewhere. One that reads files of the run has ``packed()``, which returns the recipe with
+their contents in it.
 """
 
 OnReport: TypeAlias = Callable[[int, Report], bool]

@@ -80,7 +80,8 @@ class RayRunner:
                 objective cannot be sent.
         """
         self._on_report, self._prunes, self._folder = on_report, prunes, Path(folder)
-        recipe = _pickled(make_objective)
+        pack = getattr(make_objective, "packed", None)
+        recipe = _pickled(make_objective if pack is None else pack())
         if self._storage is not None:
             self._probe = self._storage.probe()
         source = getattr(make_objective, "folder", None)

@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import torch
@@ -99,19 +99,22 @@ def write_predictor(
             temporary.unlink(missing_ok=True)
 
 
-def read_predictor(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_predictor(file: str | os.PathLike[str] | BinaryIO) -> dict[str, Any]:
     """Read what `write_predictor` wrote: ``identity``, ``facts`` and ``states``.
+
+    Args:
+        file: Its path, or the file itself, open for reading.
 
     Raises:
         StorageError: The file is missing, or is no hypernetwork.
     """
     try:
-        content = torch.load(Path(path), map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
         if content["version"] != _VERSION or not {"identity", "facts", "states"} <= content.keys():
             raise ValueError(f"version {content['version']}")
     except FileNotFoundError as error:
         raise StorageError(
-            "the hypernetwork is missing", where="sampler.hypernetwork", given=str(path), fix="train it"
+            "the hypernetwork is missing", where="sampler.hypernetwork", given=str(file), fix="train it"
         ) from error
     except (
         AttributeError,
@@ -127,7 +130,7 @@ def read_predictor(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise StorageError(
             f"not a readable hypernetwork: {type(error).__name__}",
             where="sampler.hypernetwork",
-            given=str(path),
+            given=str(file),
             fix="delete it, and train it again",
         ) from error
     return dict(content)

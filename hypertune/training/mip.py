@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from numpy.typing import ArrayLike
 
@@ -92,7 +93,7 @@ def train_hypernetwork(
 
 
 def load_predictor(
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str] | BinaryIO,
     family: Family,
     task: Task,
     space: SearchSpace,
@@ -104,7 +105,7 @@ def load_predictor(
     """Load a trained hypernetwork that `MIPPredictor.save` wrote.
 
     Args:
-        path: The file.
+        file: Its path, or the file itself, open for reading.
         family: As it was trained with, and so are all others.
         task: The task.
         space: The search space.
@@ -116,13 +117,14 @@ def load_predictor(
         StorageError: The file is missing, or is no hypernetwork.
         ConfigError: It was trained for another space, model, task, setting or with other options of the network.
     """
-    content = read_predictor(path)
+    path = str(file) if isinstance(file, str | os.PathLike) else "what was sent here"
+    content = read_predictor(file)
     before = random_state()
     try:
         setup = Setup(family, task, space, settings, options or HypernetworkSettings(), setting or {}, seed=0)
     finally:
         set_random_state(before)
-    check_identity(content["identity"], setup.identity, path=str(path))
+    check_identity(content["identity"], setup.identity, path=path)
     networks = [setup.network() for _ in content["states"]]
     for network, state in zip(networks, content["states"], strict=True):
         try:
@@ -131,7 +133,7 @@ def load_predictor(
             raise StorageError(
                 f"the hypernetwork's weights do not fit: {str(error).splitlines()[0]}",
                 where="sampler.hypernetwork",
-                given=str(path),
+                given=path,
                 fix="delete it, and train it again",
             ) from error
     return setup.predictor(networks, **content["facts"])

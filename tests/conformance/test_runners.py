@@ -30,8 +30,13 @@ FAMILY = {
     "study": {"name": "s", "n_trials": 2},
     "family": {"name": "mlp", "width": 8, "depth": 1},
     "task": "wine",
-    "space": {"lr": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True}},
-    "trial": {"epochs": 2, "device": "cpu", "state_seconds": 0},
+    "space": {
+        "lr": {"type": "float", "low": 1e-3, "high": 1e-1, "log": True},
+        "dropout": {"type": "float", "low": 0.0, "high": 0.8},
+    },
+    "sampler": {"name": "mip", "n_predictions": 64, "hypernetwork": {"epochs": 2}},
+    # The hypernetwork's file is in the run folder, which is not on every machine.
+    "trial": {"epochs": 2, "device": "cpu", "state_seconds": 0, "init_from_hypernet": True},
     "tracking": "none",
 }
 
@@ -74,7 +79,7 @@ def study(content, runner, folder, monkeypatch):
     return eval(repr(told).replace(str(folder), "FOLDER"), {"nan": float("nan"), "inf": float("inf")}), events
 
 
-_DROPPED = {"seconds", "time_start", "time_end", "study_id", "git_commit"}
+_DROPPED = {"seconds", "hypernetwork_seconds", "time_start", "time_end", "study_id", "git_commit"}
 
 
 def plain(thing):
