@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypertune.bounds.betting import hold_out_certificate
 from hypertune.config import Config
 from hypertune.errors import BoundError, ConfigError, HypertuneError, SpaceError, TaskError, TrialError
 from hypertune.objectives import FamilyObjective, source_folder
-from hypertune.records import EXAMPLES, STANDARD_ERROR, Assignment, Cost, TrialResult
+from hypertune.records import EXAMPLES, STANDARD_ERROR, TRIAL_STATE, Assignment, Cost, TrialResult
 from hypertune.space import SearchSpace
 from hypertune.task_source import TaskSource, open_tasks
 from hypertune.training.trial import Diverged, Objective, Trial, TrialPruned
@@ -48,7 +49,8 @@ class ManyTasksObjective:
     A candidate's value is the mean of the study's metric over the tasks, which is reported for each task at its place
     in the shared order. Training that diverges counts as the worst value; a task that fails otherwise is recorded as
     NaN. A candidate that fails on more than a fifth of its tasks, and at least three, fails itself. Candidates that
-    are not stopped go on to the held-out tasks, which have no part in any choice, and bring a certificate home.
+    are not stopped go on to the held-out tasks, which have no part in any choice, and bring a certificate home. A trial
+    that repeats an interrupted one takes over the tasks that the latter had been through (``trial.state_seconds``).
 
     Attributes:
         config: The config; its family and tasks are set.
@@ -107,14 +109,25 @@ class _Candidate:
         options = config.sampler.options
         self._low, self._high = float(options.get("low", 0.0)), float(options.get("high", 1.0))
         self._up = config.study.direction == "maximize"
+        self._done = self._saved()
+        self._written = time.monotonic()
 
     def run(self) -> TrialResult:
         """Go through the tasks."""
+        try:
+            result = self._run()
+        except (TrialPruned, HypertuneError):  # whatever else ends it may be a kill, after which it is repeated
+            self._state.unlink(missing_ok=True)
+            raise
+        self._state.unlink(missing_ok=True)
+        return result
+
+    def _run(self) -> TrialResult:
         done: list[Mapping[str, float]] = []
         failures, index, why = 0, 0, ""
         while (task := self._racing(index)) is not None:
             try:
-                metrics = self._train(task, index)
+                metrics = self._evaluate(task, index)
                 done.append(metrics)
             except (ConfigError, SpaceError, TrialPruned):
                 raise
@@ -140,7 +153,47 @@ class _Candidate:
             return None
         return self._tasks.get(index)
 
-    def _train(self, task: Task, index: int) -> Mapping[str, float]:
+    def _evaluate(self, task: Task, index: int) -> Mapping[str, float]:
+        if index not in self._done:
+            metrics, cost = self._train(task, index)
+            self._done[index] = dict(metrics), cost
+            self._save()
+        metrics, cost = self._done[index]
+        paid = self._cost
+        self._cost = Cost(
+            paid.epochs + cost.epochs, paid.gradient_steps + cost.gradient_steps, paid.seconds + cost.seconds
+        )
+        return metrics
+
+    @property
+    def _state(self) -> Path:
+        return self._trial.folder / TRIAL_STATE
+
+    def _saved(self) -> dict[int, tuple[dict[str, float], Cost]]:
+        """Return metrics and cost of the tasks that the interrupted trial had been through."""
+        if not self._state.exists():
+            return {}
+        import torch
+
+        from hypertune.training.trial_state import load_state
+
+        state = load_state(self._state, torch.device("cpu"))
+        if state is None or state.get("params") != dict(self._trial.params):
+            return {}
+        return {index: (metrics, Cost(**cost)) for index, (metrics, cost) in state["tasks"].items()}
+
+    def _save(self) -> None:
+        seconds, now = self._config.trial.state_seconds, time.monotonic()
+        if seconds is None or now - self._written < seconds:
+            return
+        from hypertune.training.trial_state import save_state
+
+        tasks = {index: (metrics, asdict(cost)) for index, (metrics, cost) in self._done.items()}
+        self._trial.folder.mkdir(parents=True, exist_ok=True)
+        save_state(self._state, {"params": dict(self._trial.params), "tasks": tasks})
+        self._written = now
+
+    def _train(self, task: Task, index: int) -> tuple[Mapping[str, float], Cost]:
         from hypertune.training.fit import fit
 
         folder = self._trial.folder / "tasks" / f"{index:04d}"
@@ -154,16 +207,14 @@ class _Candidate:
         try:
             result = fit(inner, self._family, task, self._settings, space=self._space)
         except (Diverged, TrialPruned) as error:  # nothing asks it to be pruned but a loss that is not finite
-            self._pay(error.cost)
-            return {self._metric: self._low if self._up else self._high}
+            return {self._metric: self._low if self._up else self._high}, error.cost
         finally:
             if self._config.trial.keep_checkpoints != "all":
                 shutil.rmtree(folder, ignore_errors=True)
-        self._pay(result.cost)
         # How far the mean over one task's examples can be trusted says nothing about other tasks.
         of_examples = (f"/{EXAMPLES}", STANDARD_ERROR)
         metrics = {name: value for name, value in result.metrics.items() if not name.endswith(of_examples)}
-        return {**metrics, self._metric: result.value}
+        return {**metrics, self._metric: result.value}, result.cost
 
     def _hold_out(self, start: int) -> dict[str, float]:
         config = self._config.tasks
@@ -174,7 +225,7 @@ class _Candidate:
             if task is None:
                 break
             try:
-                values.append(self._train(task, index)[self._metric])
+                values.append(self._evaluate(task, index)[self._metric])
             except (ConfigError, SpaceError):
                 raise
             except Exception:
@@ -192,12 +243,6 @@ class _Candidate:
             "hold_out/tasks": float(len(values)),
             "hold_out/failed": float(config.hold_out - len(values)),
         }
-
-    def _pay(self, cost: Cost) -> None:
-        paid = self._cost
-        self._cost = Cost(
-            paid.epochs + cost.epochs, paid.gradient_steps + cost.gradient_steps, paid.seconds + cost.seconds
-        )
 
 
 def findings(study: Study, config: Config) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from hypertune.bounds.betting import betting_lower
 from hypertune.cli import app
 from hypertune.config import Config
 from hypertune.errors import ConfigError, TaskError
-from hypertune.many_tasks import task_seed
-from hypertune.records import Reported
+from hypertune.many_tasks import ManyTasksObjective, task_seed
+from hypertune.records import Assignment, Reported
 from hypertune.search import plan_search
+from hypertune.space import SearchSpace
 from hypertune.task_source import open_tasks
+from hypertune.training import fit as fit_module
+from hypertune.training.trial import Trial, TrialPruned
 
 HERE = Path(__file__).parent
 BASE = {
@@ -96,6 +99,64 @@ def test_a_failed_task_is_recorded_and_left_out_for_all(tmp_path, monkeypatch):
         assert trial.metrics["tasks/failed"] == 1
     assert found["failed_tasks"] == {"4": [0, 1, 2, 3]}
     assert found["certificate"]["n"] == 11
+
+
+def test_a_repeated_trial_goes_on_after_the_tasks_that_were_done(tmp_path, monkeypatch):
+    content = Config.from_mapping(config(trial={**BASE["trial"], "state_seconds": 0}))
+    objective = ManyTasksObjective(content, SearchSpace.from_mapping(BASE["space"]))()
+    trained, original = [], fit_module.fit
+    last = None
+
+    def fit(trial, *arguments, **options):
+        trained.append(int(trial.folder.name))
+        if trained[-1] == last:
+            raise KeyboardInterrupt
+        return original(trial, *arguments, **options)
+
+    monkeypatch.setattr(fit_module, "fit", fit)
+
+    def run(name, params, prune=lambda step: False):
+        reports = []
+
+        def on_report(report):
+            reports.append((report.step, report.metrics["val/accuracy"]))
+            return prune(report.step)
+
+        assignment = Assignment(0, params, 1, str(tmp_path / name))
+        try:
+            return objective(Trial(assignment, on_report)), reports
+        finally:
+            trained.append("end")
+
+    params = {"hidden": 4, "lr": 0.01}
+    whole, reports = run("whole", params)
+    assert trained == [*range(9), "end"]
+    for last in (4, 7):  # while racing, and among those held out
+        trained.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run(f"killed-{last}", params)
+        (tmp_path / f"again-{last}").mkdir()
+        (tmp_path / f"killed-{last}" / "state.pt").rename(tmp_path / f"again-{last}" / "state.pt")
+        stop, last = last, None
+        again, repeated = run(f"again-{stop}", params)
+        assert trained == [*range(stop), stop, "end", *range(stop, 9), "end"]
+        assert repeated == reports
+        assert again.metrics == whole.metrics
+        assert (again.cost.epochs, again.cost.gradient_steps) == (whole.cost.epochs, whole.cost.gradient_steps)
+        assert not (tmp_path / f"again-{stop}" / "state.pt").exists()
+    with pytest.raises(TrialPruned):
+        run("pruned", params, prune=lambda step: step == 2)
+    assert not (tmp_path / "pruned" / "state.pt").exists()
+    # A state of other parameters, or a damaged one, is worth nothing.
+    last = 3
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", params)
+    last = None
+    trained.clear()
+    run("killed", {**params, "hidden": 5})
+    (tmp_path / "killed" / "state.pt").write_bytes(b"broken")
+    run("killed", params)
+    assert trained == [*range(9), "end"] * 2
 
 
 def test_every_form_of_tasks(tmp_path):
