@@ -81,7 +81,7 @@ class Study:
         """The study's name."""
         return self.result.name
 
-    @property
+    @cached_property
     def winner(self) -> int | None:
         """Number of the best trial."""
         return None if self.result.best is None else self.result.best.number
