@@ -108,7 +108,7 @@ def check(search, result, n_trials):
 def test_a_node_dies(ray_cluster, tmp_path, stored):
     node = ray_cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
     storage = {"storage": str(tmp_path / "store")} if stored else {}
-    search = Search(tmp_path, ray_cluster, 5, cpu=2, **storage)
+    search = Search(tmp_path, ray_cluster, 7, cpu=2, **storage)
     process = search.start("search", "config.yaml")
     try:
         search.wait_for(lambda events: _busy(search, events, node.node_id) and ends(events), process)
@@ -116,7 +116,7 @@ def test_a_node_dies(ray_cluster, tmp_path, stored):
         result = search.ended(process)
     finally:
         process.kill()
-    interrupted, retries = check(search, result, 5)
+    interrupted, retries = check(search, result, 7)
     assert interrupted
     workers = {e["number"]: e["worker"] for e in search.events() if e["event"] == "Started"}
     assert {workers[number].endswith(node.node_id[:6]) for number in interrupted} == {True}
