@@ -109,19 +109,19 @@ def test_a_killed_publisher_is_replaced_and_everything_is_there_once(
     assert publisher.parent_run_id == reader.parent().info.run_id
     assert publisher.experiment_id == reader.experiment.experiment_id
     journal(StudyOpened(T0, info))
-    for number in range(24):
+    for number in range(60):
         for event in trial(number, float(number)):
             journal(event)
     journal(StudyClosed(T0 + 1000, True, 0, {"value": 0.0}))
-    eventually(lambda: len(reader.children()) > 3)
+    eventually(lambda: len(reader.children()) > 5)
     os.kill(publisher._process.pid, signal.SIGKILL)  # type: ignore[arg-type]
     publisher._process.join()
-    assert 3 < len(reader.children()) < 24, "the kill came too late to prove anything"
+    assert 5 < len(reader.children()) < 60, "the kill came too late to prove anything"
 
     status = publisher.close(60)
     assert (status.published, status.pending_events, status.error) == (True, 0, "")
     assert publisher.close() == status
-    complete(reader, 24)
+    complete(reader, 60)
     parent = reader.parent()
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["hypertune.best_model"].startswith("models:/")
@@ -185,14 +185,14 @@ def test_a_server_killed_while_publishing_gets_everything_once(
     publisher = Publisher.start(info.folder, server.uri, "exp", info)
     reader = read(server._database, "exp")  # behind the server's back, so that it can be read while it is down
     journal(StudyOpened(T0, info))
-    for number in range(24):
+    for number in range(40):
         for event in trial(number, float(number)):
             journal(event)
     eventually(lambda: len(reader.children()) > 3)
     server.kill()
     reached = len(reader.children())
-    assert reached < 24, "the kill came too late to prove anything"
-    for number in range(24, 29):
+    assert reached < 40, "the kill came too late to prove anything"
+    for number in range(40, 45):
         for event in trial(number, float(number)):
             journal(event)
     eventually(lambda: publisher.status().state == "down")
@@ -202,11 +202,11 @@ def test_a_server_killed_while_publishing_gets_everything_once(
     server.start()
     eventually(lambda: publisher.status().published)
     assert (publisher.status().state, publisher.status().error) == ("ok", "")
-    complete(reader, 29)
+    complete(reader, 45)
 
     # It goes away again, and is not back when the driver wants to end.
     server.kill()
-    for event in trial(29, 29.0):
+    for event in trial(45, 45.0):
         journal(event)
     journal(StudyClosed(T0 + 1000, True, 0, {"value": 0.0}))
     begin = time.monotonic()
@@ -219,7 +219,7 @@ def test_a_server_killed_while_publishing_gets_everything_once(
     assert again.parent_run_id == publisher.parent_run_id
     status = again.close(60)
     assert (status.published, status.state, status.error, status.skipped) == (True, "ok", "", ())
-    complete(reader, 30)
+    complete(reader, 46)
     assert "View run" not in (Path(info.folder) / LOG_NAME).read_text()
     parent = reader.parent()
     assert parent.info.status == "FINISHED"
